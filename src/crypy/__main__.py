@@ -1,0 +1,5 @@
+"""`python -m crypy` is `crypy`."""
+
+from crypy.cli.main import main
+
+main()

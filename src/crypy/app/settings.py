@@ -1,0 +1,154 @@
+"""Settings: frozen, read once, checked whole.
+
+They come from `crypy.toml` (or the file named by `--config`), over the defaults below. Every mistake in the file is told in one message, by
+its section and key, so that nobody mends them one run at a time.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from crypy.app import settings_checks
+from crypy.domain.durations import DURATIONS, Duration
+from crypy.domain.errors import ConfigError
+from crypy.domain.instruments import coin_of
+from crypy.execution.limits import Limits
+from crypy.prediction_markets.parameters import Parameters
+
+
+class DataSettings(msgspec.Struct, frozen=True):
+    """What is followed, and from when. `history_start` wins over `history_days` where it is set (ISO 8601, UTC)."""
+
+    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
+    durations: tuple[Duration, ...] = DURATIONS
+    history_start: str = ""
+    history_days: float = 10.0
+    kind: str = "aggTrades"
+    seal_grace_s: float = 1.5
+
+
+class BinanceSettings(msgspec.Struct, frozen=True):
+    """Where Binance is."""
+
+    rest_url: str = "https://api.binance.com"
+    stream_url: str = "wss://stream.binance.com:9443"
+    archive_url: str = "https://data.binance.vision"
+
+
+class PolymarketSettings(msgspec.Struct, frozen=True):
+    """Where Polymarket is."""
+
+    gamma_url: str = "https://gamma-api.polymarket.com"
+    clob_url: str = "https://clob.polymarket.com"
+    market_ws_url: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
+
+
+class PaperSettings(msgspec.Struct, frozen=True):
+    """The paper account. `cash` is what it is opened with, once; `latency_ms` is how long an order travels before the venue's own delay."""
+
+    account: str = "paper"
+    cash: Decimal = Decimal(1000)
+    latency_ms: int = 50
+
+
+class DashboardSettings(msgspec.Struct, frozen=True):
+    """The page. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+
+
+class TerminalSettings(msgspec.Struct, frozen=True):
+    """The line terminal of the agents. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8701
+
+
+class SimulatorSettings(msgspec.Struct, frozen=True):
+    """The synthetic market: `trades_per_day` is for each symbol."""
+
+    seed: int = 7
+    trades_per_day: int = 90_000
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Everything that can be set, by section."""
+
+    data: DataSettings = DataSettings()
+    binance: BinanceSettings = BinanceSettings()
+    polymarket: PolymarketSettings = PolymarketSettings()
+    paper: PaperSettings = PaperSettings()
+    limits: Limits = Limits()
+    engine: Parameters = Parameters()
+    dashboard: DashboardSettings = DashboardSettings()
+    terminal: TerminalSettings = TerminalSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+
+    @property
+    def coins(self) -> dict[str, str]:
+        """Symbol by coin, in the order of the settings."""
+        return {coin_of(symbol): symbol for symbol in self.data.symbols}
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Settings from a TOML file, the defaults where it says nothing.
+
+    Without a path, `crypy.toml` in the working folder is read if it is there. Raises `ConfigError` with every mistake in the file.
+    """
+    if path is None:
+        path = Path("crypy.toml")
+        if not path.is_file():
+            return Settings()
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; leave --config away for the defaults") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return _checked(tables, str(path))
+
+
+def _checked(tables: dict[str, Any], where: str) -> Settings:
+    mistakes: list[str] = []
+    sections = get_type_hints(Settings)
+    built: dict[str, Any] = {}
+    for name, table in tables.items():
+        if name not in sections:
+            mistakes.append(f"[{name}] is no section; there are {', '.join(sections)}")
+        elif not isinstance(table, dict):
+            mistakes.append(f"{name} must be a section: write [{name}]")
+        else:
+            built[name] = _section(sections[name], name, table, mistakes)
+    if mistakes:
+        raise ConfigError(f"{where}: " + "; ".join(mistakes))
+    return Settings(**built)
+
+
+def _section(kind: type[Any], name: str, table: dict[str, Any], mistakes: list[str]) -> Any:
+    types = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in types:
+            mistakes.append(f"{name}.{key} is no setting; there are {', '.join(types)}")
+            continue
+        try:
+            # A number for money would already have passed through a float: only its text is exact.
+            given = str(value) if types[key] is Decimal and isinstance(value, int | float) else value
+            values[key] = msgspec.convert(given, types[key])
+        except msgspec.ValidationError as error:
+            mistakes.append(f"{name}.{key} = {value!r}: {error}")
+    try:
+        made = kind(**values)
+    except ConfigError as error:
+        mistakes.append(str(error))
+        return None
+    mistakes += settings_checks.mistakes(name, made)
+    return made

@@ -1,0 +1,1 @@
+"""The command line: verbs over `crypy.app`, each imported when it is called."""

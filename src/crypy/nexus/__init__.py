@@ -1,0 +1,1 @@
+"""The nexus: current price, reference price and distributions of every coin x duration."""

@@ -1,0 +1,1 @@
+"""Kraken spot: past and live candles, trades and order books. Import from the modules."""

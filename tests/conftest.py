@@ -1,0 +1,24 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The first example compiles kernels: no deadline tells anything then.
+settings.register_profile("crypy", deadline=None)
+settings.load_profile("crypy")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Recorded market data beside the checkout (or at CRYPY_SHARED_DATA); not part of the project."""
+    folder = Path(os.environ.get("CRYPY_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no recorded data at {folder}; set CRYPY_SHARED_DATA to a folder that holds them")
+    return folder

@@ -1,0 +1,1 @@
+"""Its place puts the kit beside it (`loopback_venue`) within reach of every venue's tests."""
