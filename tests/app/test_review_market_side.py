@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,29 @@ async def test_a_payout_that_the_venue_did_not_answer_is_asked_for_again(
         side._settle(market(), "up")
         await until(lambda: len(asked) == 2 and not side._owed)
     assert side.errors == 1
+
+
+async def test_a_payout_that_the_venue_has_made_is_booked_before_the_desk_has_stopped(
+    side: MarketSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The venue had paid, the ledger of a run that was told to stop did not say so until the next one."""
+    paid, answer, of = asyncio.Event(), asyncio.Event(), market()
+    redeem = side.paper.redeem
+
+    async def slow(asked: PredictionMarket, outcome: Outcome) -> Redemption:
+        told = await redeem(asked, outcome)
+        paid.set()
+        await answer.wait()
+        return told
+
+    monkeypatch.setattr(side.paper, "redeem", slow)
+    async with desk_of(side):
+        monkeypatch.setattr(side.paper, "_now_us", lambda: of.window.end_us + 1)
+        side._settle(of, "up")
+        await asyncio.wait_for(paid.wait(), 10.0)
+        asyncio.get_running_loop().call_later(0.05, answer.set)
+    with closing(sqlite3.connect(tmp_path / "w" / "ledger-paper.db")) as ledger:
+        assert ledger.execute("select condition_id from redemptions").fetchall() == [(of.condition_id,)]
 
 
 async def test_a_market_that_pays_while_the_desk_is_down_is_settled_when_it_is_back(

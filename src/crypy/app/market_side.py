@@ -53,6 +53,8 @@ log = structlog.get_logger()
 _STAMP_LIFE_S = 3_600.0
 # How long a payout waits that could not be booked.
 _SETTLE_AGAIN_S = 5.0
+# How long the desk, told to stop, waits for what is on its way to the venue or back (wall seconds).
+_FINISH_S = 2.0
 
 
 class MarketSide:
@@ -72,6 +74,7 @@ class MarketSide:
         self._symbols: dict[str, str] = {}
         self._followed: set[str] = set()
         self._tasks: asyncio.TaskGroup | None = None
+        self._work: set[asyncio.Task[None]] = set()
         self._deciding: AgentContext | None = None
         # Markets that have paid and whose payout is not booked yet, by condition id.
         self._owed: dict[str, tuple[PredictionMarket, Outcome]] = {}
@@ -174,7 +177,13 @@ class MarketSide:
                     self.ledger.open_orders(self.account),
                 )
                 context.ready()
-                await self.desk.run()
+                try:
+                    await self.desk.run()
+                finally:
+                    # Nothing new; what the venue may have done already is booked before the ledger closes.
+                    self._tasks = None
+                    if self._work:
+                        await asyncio.wait(self._work, timeout=_FINISH_S)
         finally:
             self._tasks = None
 
@@ -273,7 +282,9 @@ class MarketSide:
         """Have the desk's tasks do this; false where the desk is not running, or is just coming down."""
         try:
             if self._tasks is not None:
-                self._tasks.create_task(work)
+                task = self._tasks.create_task(work)
+                self._work.add(task)
+                task.add_done_callback(self._work.discard)
                 return True
         except RuntimeError as error:  # the group takes nothing new while it ends
             log.debug("desk.ending", error=str(error))
