@@ -19,8 +19,11 @@ from benchmarks.results import Result, table
 
 JOBS = (
     "ingest",
+    "sync",
     "seconds",
+    "candles",
     "sequence",
+    "windows",
     "distributions",
     "tick",
     "engines",

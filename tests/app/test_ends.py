@@ -32,14 +32,14 @@ def reach(up: Up, stage: str) -> list[int]:
 
 def check_gone(up: Up, followers: list[int]) -> None:
     for pid in followers:
-        until(lambda pid=pid: not is_alive(pid), f"the end of child {pid}", 10.0)
+        until(lambda pid=pid: not is_alive(pid), f"the end of child {pid}")
     assert left_behind(up.data_dir) == []
 
 
 def end_by_signal(up: Up, number: int, followers: list[int]) -> None:
     """One sentence or a whole summary within seconds, and nothing left."""
     up.signal(number)
-    code, out, err = up.ended(15.0)
+    code, out, err = up.ended(30.0)
     if code == 0:
         assert json.loads(out)["errors"] == 0, [line for line in up.log() if line.get("level") != "info"]
         assert err == ""

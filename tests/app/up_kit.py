@@ -211,7 +211,7 @@ class Up:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def ended(self, seconds: float = 20.0) -> tuple[int, str, str]:
+    def ended(self, seconds: float = PATIENCE_S) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a process that ends by itself within `seconds`."""
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err

@@ -101,7 +101,9 @@ def test_synced_history_is_told_proved_and_sliced(tmp_path: Path, config: Path) 
     at = ("--config", config, "--data-dir", data)
     info = told("data", "info", "--json", *at)[1]
     assert info["symbols"] == report["symbols"]
-    assert told("data", "gaps", "--json", *at) == (0, {"gaps": {"BTCUSDT": [], "XRPUSDT": []}})
+    code, found = told("data", "gaps", "--json", *at)
+    assert (code, found["gaps"]) == (0, {"BTCUSDT": [], "XRPUSDT": []})
+    assert set(found["pauses"]) == {"BTCUSDT", "XRPUSDT"}
 
     bars = told("data", "bars", "BTCUSDT", "--limit", "600", "--json", *at)[1]["bars"]
     assert len(bars) == 600

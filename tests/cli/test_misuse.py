@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, command: tuple
 
 
 def test_commands_on_an_empty_folder_say_what_to_do(tmp_path: Path, refused: Refused) -> None:
-    assert "crypy data sync" in refused("data", "bars", "BTCUSDT", "--data-dir", tmp_path)
+    assert "crypy data sync" in refused("data", "bars", "BTCUSDT", "--data-dir", tmp_path, code=1)
     assert "crypy data sync" in refused("data", "sequence", "--data-dir", tmp_path, code=1)
     assert "crypy up" in refused("markets", "report", "--data-dir", tmp_path)
     assert "crypy up" in refused("agents", "attach", "desk", "--data-dir", tmp_path)

@@ -58,6 +58,25 @@ def csv_of(batch: TradeBatch, milliseconds: bool = False, end: str = "\n", heade
     return "".join(line + end for line in lines).encode()
 
 
+def singles_of(batch: TradeBatch) -> TradeBatch:
+    """The single trades inside aggregates: one unit of quantity each, the rest in the last; void aggregates have none."""
+    counts = np.where(batch.first_id < 0, 0, batch.last_id - batch.first_id + 1)
+    owner = np.repeat(np.arange(len(batch)), counts)
+    ids = batch.first_id[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rest = batch.quantity_e8[owner] - (counts[owner] - 1)
+    quantity = np.where(ids == batch.last_id[owner], rest, 1)
+    return TradeBatch(ids, batch.price_e8[owner], quantity, ids, ids, batch.time_us[owner], batch.buyer_is_maker[owner])
+
+
+def singles_csv(batch: TradeBatch, milliseconds: bool = False) -> bytes:
+    """Single trades in the archive's layout of `trades`; the quote quantity is left at nothing, for nobody reads it."""
+    lines = [
+        f"{i},{format_e8(p)},{format_e8(q)},0.00000000,{t // 1000 if milliseconds else t},{bool(m)},True\n"
+        for i, p, q, _, _, t, m in zip(*(getattr(batch, name).tolist() for name in COLUMNS), strict=True)
+    ]
+    return "".join(lines).encode()
+
+
 def zip_of(name: str, content: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
@@ -80,7 +99,10 @@ Fault = Callable[[Answer], Answer]
 
 
 class FakeVenue:
-    """The whole past of some symbols. `now_us` says which days and months are over."""
+    """The whole past of some symbols, as aggregates and as single trades. `now_us` says which days and months are over.
+
+    `without` are ids that no REST answer has. Days without a trade have an empty file where `empty_files`, else none.
+    """
 
     def __init__(self, trades: Mapping[str, TradeBatch], now_us: int, page_rows: int = 1_000) -> None:
         self.trades = dict(trades)
@@ -88,6 +110,9 @@ class FakeVenue:
         self.page_rows = page_rows
         self.asked: list[str] = []
         self._zips: dict[str, bytes] = {}
+        self._gone: set[str] = set()
+        self.without: set[int] = set()
+        self.empty_files = False
         self._faults: list[tuple[str, Fault]] = []
 
     def fault(self, path_part: str, fault: Fault, times: int = 1) -> None:
@@ -103,29 +128,51 @@ class FakeVenue:
                 return fault(answer)
         return answer
 
+    def publish(self, name: str, rows: TradeBatch) -> None:
+        """Put other rows into an archive file than those that belong there; its checksum follows."""
+        self._zips[name] = self._zip(name, rows)
+
+    def publish_bytes(self, name: str, data: bytes) -> None:
+        """The same with bytes that need be no zip at all."""
+        self._zips[name] = data
+
+    def withdraw(self, name: str) -> None:
+        """Have the venue forget a file."""
+        self._gone.add(name)
+
+    def rows_of(self, symbol: str, period: str) -> TradeBatch:
+        """The aggregates of a day or a month."""
+        rows = self.trades[symbol]
+        days = rows.time_us // DAY_US
+        inside = [day for day in np.unique(days).tolist() if day_of(day * DAY_US).startswith(period)]
+        return taken(rows, np.isin(days, inside))
+
     def _archive(self, path: str) -> Answer:
         name = path.rsplit("/", 1)[1].removesuffix(".CHECKSUM")
         symbol, _, period = name.removesuffix(".zip").split("-", 2)
-        rows = self.trades[symbol]
-        days = np.array([day_of(int(day) * DAY_US) for day in np.unique(rows.time_us // DAY_US)])
-        over = [
-            day for day in days if day.startswith(period) and day[: len(period)] < day_of(self.now_us)[: len(period)]
-        ]
-        if not over:
+        rows = self.rows_of(symbol, period)
+        is_over = period < day_of(self.now_us)[: len(period)]
+        if name in self._gone or not is_over or (not len(rows) and not self.empty_files):
             return Answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
-        wanted = (rows.time_us // DAY_US >= parse_time_us(over[0]) // DAY_US) & (
-            rows.time_us // DAY_US <= parse_time_us(over[-1]) // DAY_US
-        )
         if name not in self._zips:
-            self._zips[name] = zip_of(name, csv_of(taken(rows, wanted)))
+            self._zips[name] = self._zip(name, rows)
         body = self._zips[name]
         if path.endswith(".CHECKSUM"):
             return Answer(200, f"{hashlib.sha256(body).hexdigest()}  {name}\n".encode())
         return Answer(200, body)
 
+    def _zip(self, name: str, rows: TradeBatch) -> bytes:
+        _, kind, period = name.removesuffix(".zip").split("-", 2)
+        milliseconds = period < "2025"
+        return zip_of(
+            name, singles_csv(singles_of(rows), milliseconds) if kind == "trades" else csv_of(rows, milliseconds)
+        )
+
     def _rest(self, path: str, parameters: Mapping[str, str | int]) -> Answer:
+        single = not path.endswith("aggTrades")
         rows = self.trades[str(parameters["symbol"])]
-        rows = taken(rows, rows.time_us < self.now_us)
+        rows = taken(rows, (rows.time_us < self.now_us) & ~np.isin(rows.id, list(self.without)))
+        rows = singles_of(rows) if single else rows
         limit = min(int(parameters.get("limit", 500)), self.page_rows)
         if "fromId" in parameters:
             rows = taken(rows, rows.id >= int(parameters["fromId"]))[:limit]
@@ -133,9 +180,12 @@ class FakeVenue:
             rows = taken(rows, rows.time_us >= int(parameters["startTime"]) * 1_000)[:limit]
         else:
             rows = rows[len(rows) - limit :] if len(rows) > limit else rows
+        columns = zip(*(getattr(rows, name).tolist() for name in COLUMNS), strict=True)
         body = [
-            {"a": i, "p": format_e8(p), "q": format_e8(q), "f": f, "l": last, "T": t, "m": bool(m), "M": True}
-            for i, p, q, f, last, t, m in zip(*(getattr(rows, name).tolist() for name in COLUMNS), strict=True)
+            {"id": i, "price": format_e8(p), "qty": format_e8(q), "time": t, "isBuyerMaker": bool(m)}
+            if single
+            else {"a": i, "p": format_e8(p), "q": format_e8(q), "f": f, "l": last, "T": t, "m": bool(m), "M": True}
+            for i, p, q, f, last, t, m in columns
         ]
         return Answer(200, json.dumps(body).encode(), {"x-mbx-used-weight-1m": "4"})
 
@@ -193,6 +243,8 @@ __all__ = [
     "csv_of",
     "equal",
     "make_trades",
+    "singles_csv",
+    "singles_of",
     "split",
     "zip_of",
 ]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypy.domain.errors import ConfigError, DataError
-from crypy.marketdata import trade_days, trade_files
+from crypy.marketdata import shelf, trade_files
 from crypy.marketdata.archive import read_trades
 from crypy.marketdata.seconds import second_bars
 from crypy.marketdata.store import TradeStore
@@ -166,8 +166,19 @@ def test_what_a_crash_left_between_merging_and_tidying_is_put_right(tmp_path: Pa
     part.write_bytes(left)
     again = TradeStore(tmp_path)
     assert equal(stored(again), trades)
+    assert again.coverage("binance", "BTCUSDT") == TradeStore(tmp_path).coverage("binance", "BTCUSDT", verify=True)
     assert again.coverage("binance", "BTCUSDT").rows == 300
+    assert part.exists(), "readers write nothing"
+    again.merge("binance", "BTCUSDT")
     assert not part.exists()
+    assert equal(stored(again), trades)
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trade_files.os, "fsync", full)
 
 
 def test_a_full_disk_is_told_and_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,10 +187,7 @@ def test_a_full_disk_is_told_and_leaves_the_store_as_it_was(tmp_path: Path, monk
     store.append("binance", "BTCUSDT", TRADES[:50])
     before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
 
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(trade_files.os, "fsync", full)
+    full_disk(monkeypatch)
     for attempt in (store.append, lambda v, s, b: store.ingest(v, s, [b])):
         with pytest.raises(ConfigError, match="no space left"):
             attempt("binance", "BTCUSDT", TRADES[50:])
@@ -215,6 +223,33 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert equal(stored(TradeStore(tmp_path)), trades)
 
 
+def test_a_reader_never_misses_what_was_stored_while_writers_merge(tmp_path: Path) -> None:
+    """A folder is read in pieces: between two of them a day's first file may have taken the place of its parts."""
+    trades = make_trades(80, seconds=60 * DAY_S)
+    folder = tmp_path / "trades/binance/BTCUSDT/aggTrades"
+    folder.mkdir(parents=True)
+    for number in range(1_000):  # so that it takes several pieces
+        (folder / f"{number}.other").touch()
+    known, done = [0], threading.Event()
+
+    def write() -> None:
+        store = TradeStore(tmp_path)
+        for at in range(0, 80, 10):
+            store.append("binance", "BTCUSDT", trades[at : at + 10])
+            known[0] = at + 10
+            store.merge("binance", "BTCUSDT")
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reader = TradeStore(tmp_path)
+    while not done.is_set():
+        least = known[0]
+        assert reader.coverage("binance", "BTCUSDT").rows >= least
+    writer.join()
+    assert equal(stored(reader), trades)
+
+
 def test_a_damaged_stored_file_is_found(tmp_path: Path) -> None:
     store = TradeStore(tmp_path)
     store.ingest("binance", "BTCUSDT", [make_trades(5_000)])
@@ -232,7 +267,7 @@ def _write_and_die(root: str) -> None:
     def die(_: Path) -> None:
         os._exit(9)
 
-    trade_days.settle = lambda staged, path: die(path)  # type: ignore[assignment]
+    shelf.settle = lambda staged, path: die(path)  # type: ignore[assignment]
     TradeStore(folder).ingest("binance", "BTCUSDT", [make_trades(1_000)])
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,55 +20,16 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
-from history_kit import ARCHIVE, REST, Answer, FakeVenue, MemoryTransport, csv_of, equal, make_trades, zip_of
+from history_kit import Answer, FakeVenue, csv_of, equal, make_trades, zip_of
+from sync_kit import BEGIN_US, DAY_US, NOW_US, TRADES, contents, gets, stored, synced
 
 from crypy.domain.errors import ConfigError
 from crypy.domain.times import parse_time_us
 from crypy.marketdata import download
 from crypy.marketdata.store import TradeStore
-from crypy.marketdata.sync import SyncReport, sync
 from crypy.marketdata.trade_locks import only_one
 from crypy.marketdata.trade_merge import taken
 from crypy.marketdata.trade_progress import Progress
-from crypy.marketdata.trades import TradeBatch
-from crypy.testing.jumping import JumpingClock, run_jumping
-from crypy.venues.binance.history import BinanceHistory
-
-DAY_US = 86_400 * 10**6
-EVER = (0, 2**62)
-# From 28 January 2025 on: the end of a month, a whole one and the beginning of the next.
-BEGIN_US = parse_time_us("2025-01-28")
-NOW_US = parse_time_us("2025-03-03T05:00:00Z")
-TRADES = make_trades(9_000, BEGIN_US, (NOW_US - BEGIN_US) / 1e6)
-
-
-def synced(
-    root: Path,
-    venue: FakeVenue,
-    start_us: int = BEGIN_US,
-    end_us: int | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> SyncReport:
-    async def main(clock: JumpingClock) -> SyncReport:
-        source = BinanceHistory(MemoryTransport(venue), clock, ARCHIVE, REST)  # type: ignore[arg-type]
-        return await sync(TradeStore(root), source, clock, list(venue.trades), start_us, end_us, on_progress)
-
-    return run_jumping(main, venue.now_us)
-
-
-def stored(root: Path, symbol: str = "BTCUSDT") -> TradeBatch:
-    return TradeStore(root).trades("binance", symbol, *EVER)
-
-
-def gets(venue: FakeVenue, part: str) -> list[str]:
-    return [asked for asked in venue.asked if asked.startswith("GET") and part in asked and "CHECKSUM" not in asked]
-
-
-def contents(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((root / "trades").rglob("*.parquet"))
-    }
 
 
 @pytest.fixture(scope="module")

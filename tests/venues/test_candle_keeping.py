@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from crypy.domain.errors import Unavailable
 from crypy.domain.events import Candle
 from crypy.domain.times import US_PER_S
 from crypy.testing.clock import ManualClock
-from crypy.venues.candle_keeping import CandleGap, CandleKeeping
+from crypy.venues.candle_keeping import CandleGap, CandleKeeping, CandleTells
 from crypy.venues.patience import Patience
 
 MINUTE_US = 60 * US_PER_S
@@ -44,15 +45,17 @@ class Venue:
 
 
 class Keeper:
-    def __init__(self, *, past: bool = True, running: bool = False, last: int | None = None) -> None:
+    def __init__(self, *, past: bool = True, running: bool = False, last: int | None = None, **options: Any) -> None:
         self.clock = ManualClock(START_US + US_PER_S)
         self.venue = Venue(self.clock)
         self.out: list[Candle] = []
         self.gaps: list[CandleGap] = []
+        self.corrections: list[Candle] = []
         self.keeping = CandleKeeping(
             self.venue.candles if past else None, self.clock, [("BTC/USD", 60)], Patience(grace_s=5.0, give_up_s=120.0),
-            np.random.default_rng(1), self.out.append, self.gaps.append, running=running,
-            last_open_us=None if last is None else {("BTC/USD", 60): START_US + last * MINUTE_US},
+            np.random.default_rng(1),
+            CandleTells(self.out.append, self.gaps.append, self.out.append if running else None, self.corrections.append),
+            last_open_us=None if last is None else {("BTC/USD", 60): START_US + last * MINUTE_US}, **options,
         )  # fmt: skip
 
     async def __aenter__(self) -> Keeper:
@@ -153,3 +156,89 @@ async def test_without_a_past_a_missed_minute_is_named_when_a_later_one_comes() 
         await keeper.clock.advance(1)
     assert keeper.minutes == [3]
     assert [(gap.first_open_us, gap.last_open_us) for gap in keeper.gaps] == [(START_US, START_US + 2 * MINUTE_US)]
+
+
+async def test_a_candle_that_runs_proves_that_those_before_it_are_over() -> None:
+    async with Keeper(past=False, running=True) as keeper:
+        stream = keeper.keeping.streams["BTC/USD", 60]
+        keeper.keeping.take(candle(0, closed=False))
+        assert stream.order.missing is None
+        keeper.keeping.take(candle(2, closed=False))
+        assert (stream.order.missing, stream.order.is_proved) == (
+            (START_US // MINUTE_US, START_US // MINUTE_US + 1),
+            True,
+        )
+        keeper.keeping.take(candle(0))
+        keeper.keeping.take(candle(1))
+        keeper.keeping.take(candle(2, closed=False))
+        assert stream.order.missing is None
+    # One past a hole is not shown before the hole is closed.
+    assert [(minute, one.closed) for minute, one in zip(keeper.minutes, keeper.out, strict=True)] == [
+        (0, False), (0, True), (1, True), (2, False),
+    ]  # fmt: skip
+
+
+async def test_a_repeat_is_passed_over_and_a_correction_told_once() -> None:
+    async with Keeper() as keeper:
+        for close in (100.0, 100.0, 101.0, 101.0):
+            keeper.keeping.take(candle(0, close=close))
+        keeper.keeping.take(candle(0, closed=False, close=102.0))
+        order = keeper.keeping.streams["BTC/USD", 60].order
+        assert (order.duplicates, keeper.keeping.corrected) == (3, 1)
+    assert [one.close for one in keeper.out] == [100.0]
+    assert [one.close for one in keeper.corrections] == [101.0]
+
+
+async def test_a_candle_that_changes_while_it_waits_goes_out_as_it_was_last() -> None:
+    async with Keeper() as keeper:
+        for one in (candle(1), candle(1, close=101.0), candle(0)):
+            keeper.keeping.take(one)
+    assert [one.close for one in keeper.out] == [100.0, 101.0]
+    assert keeper.corrections == []
+
+
+async def test_what_was_given_up_and_comes_after_all_is_a_correction() -> None:
+    async with Keeper(past=False) as keeper:
+        keeper.keeping.take(candle(2))
+        await keeper.clock.advance(1)
+        assert keeper.minutes == [2]
+        keeper.keeping.take(candle(1))
+    assert (keeper.minutes, keeper.corrections) == ([2], [candle(1)])
+
+
+async def test_warming_up_is_filling_a_hole_like_any_other() -> None:
+    async with Keeper(warm_up=3) as keeper:
+        keeper.keeping.take(candle(0, closed=False))
+        await keeper.clock.advance(1)
+        assert keeper.minutes == [-3, -2, -1]
+        assert keeper.gaps == []
+
+
+class Ahead:
+    """A venue's clock that ours is an hour ahead of, and that is out of reach at first."""
+
+    def __init__(self, faults: int = 0) -> None:
+        self.asked = 0
+        self.faults = faults
+
+    def lag_us(self) -> int:
+        return 3_600 * US_PER_S
+
+    async def now_us(self) -> int:
+        self.asked += 1
+        if self.asked <= self.faults:
+            raise Unavailable("down")
+        return START_US - 3_600 * US_PER_S
+
+
+async def test_where_the_venues_time_is_known_it_says_where_to_begin_and_what_is_over() -> None:
+    time = Ahead(faults=3)
+    async with Keeper(venue_time=time, warm_up=2) as keeper:
+        await keeper.clock.advance(5)
+        assert time.asked == 1
+        await keeper.clock.advance(10)
+        # A venue that is down is asked with growing waits, not at every look.
+        assert time.asked < 5
+        await keeper.clock.advance(30)
+    assert (time.asked, keeper.minutes) == (4, [-62, -61])
+    assert keeper.gaps == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,14 +60,70 @@ def test_giving_up_keys_releases_what_waits_behind_them() -> None:
     assert (order.next_key, order.waiting) == (20, 0)
 
 
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=60), st.integers(0, 12), st.integers(0, 4))
+def test_what_the_venue_says_must_exist_is_missing_until_it_has_come(
+    arrivals: list[tuple[int, bool]], first: int, before: int
+) -> None:
+    """Candles that run prove all before them; closed ones come in any order, and the stream begins so many before its first word."""
+    order: InOrder[int] = InOrder(lambda key: key, before=before)
+    order.begin(first)
+    out: list[int] = []
+    seen, closed = [first], set[int]()
+    for key, is_closed in arrivals:
+        if is_closed:
+            out += order.push(key)
+            closed.add(key)
+        else:
+            order.prove(key - 1)
+        seen.append(key + is_closed)
+        assert out == list(range(first - before, first - before + len(out)))
+        if order.missing is not None:
+            assert order.is_proved
+            assert order.missing[0] == first - before + len(out)
+            assert not set(range(order.missing[0], order.missing[1] + 1)) & closed
+    out += [ready for key in range(first - before, max(seen)) for ready in order.push(key)]
+    assert out == list(range(first - before, max(seen)))
+    assert (order.missing, order.waiting) == (None, 0)
+
+
+def test_what_is_known_already_says_where_to_begin_whatever_was_wanted_before() -> None:
+    order: InOrder[int] = InOrder(lambda key: key, 1, before=500)
+    assert [order.push(0), order.push(3), order.missing] == [[], [], (1, 2)]
+
+
+def test_what_our_clock_expects_is_no_word_of_the_venues_and_can_be_taken_back() -> None:
+    order: InOrder[int] = InOrder(lambda key: key, 0)
+    order.expect(9)
+    assert (order.missing, order.is_proved) == ((0, 9), False)
+    order.prove(3)
+    assert (order.missing, order.is_proved) == ((0, 3), True)
+    order.expect(-1)
+    assert order.skip_to(4) == []
+    assert (order.missing, order.is_proved) == (None, False)
+
+
+def test_of_two_words_for_what_waits_the_latest_counts_where_it_is_wished() -> None:
+    for latest_counts, expected in ((True, [(0, "a"), (1, "c")]), (False, [(0, "a"), (1, "b")])):
+        order = InOrder[tuple[int, str]](lambda item: item[0], 0, latest_counts=latest_counts)
+        assert [ready for item in ((1, "b"), (1, "c"), (0, "a")) for ready in order.push(item)] == expected
+
+
+def test_who_was_turned_away_is_still_known_to_be_missing() -> None:
+    order: InOrder[int] = InOrder(lambda key: key, 0, most_waiting=2_000)
+    assert [ready for key in range(1, 5_001) for ready in order.push(key)] == []
+    assert (order.waiting, order.turned_away) == (2_000, 3_000)
+    assert order.push(0) == list(range(2_001))
+    assert order.missing == (2_001, 5_000)
+
+
 class Past:
     """A past that answers what it is told to, and remembers what it was asked."""
 
     def __init__(self, *answers: Sequence[int] | Exception) -> None:
         self.answers = list(answers)
-        self.asked: list[tuple[int, int]] = []
+        self.asked: list[tuple[int, int | None]] = []
 
-    async def __call__(self, first: int, last: int) -> Sequence[int]:
+    async def __call__(self, first: int, last: int | None) -> Sequence[int]:
         self.asked.append((first, last))
         answer = self.answers.pop(0) if self.answers else []
         if isinstance(answer, Exception):
@@ -75,14 +132,18 @@ class Past:
 
 
 class Keeper:
-    def __init__(self, past: Past | None, next_key: int = 0, **patience: float) -> None:
+    def __init__(
+        self, past: Past | None, next_key: int = 0, *, options: dict[str, Any] | None = None, **patience: float
+    ) -> None:
         self.clock = ManualClock()
         self.out: list[int] = []
         self.lost: list[tuple[int, int, str]] = []
+        self.settled: list[bool] = []
         self.mending: Mending[int] = Mending(
             InOrder(lambda key: key, next_key), past, self.clock,
             Patience(**{"reorder_s": 0.1, "give_up_s": 60.0, **patience}), np.random.default_rng(1),
             self.out.append, lambda first, last, reason: self.lost.append((first, last, reason)),
+            on_settled=lambda: self.settled.append(self.mending.settled), **(options or {}),
         )  # fmt: skip
 
     async def __aenter__(self) -> Keeper:
@@ -170,6 +231,52 @@ async def test_without_a_past_a_hole_is_lost_after_the_time_for_reordering() -> 
         await keeper.clock.advance(0.1)
     assert keeper.lost == [(0, 2, "there is no past to ask")]
     assert keeper.out == [3]
+
+
+async def test_a_venue_whose_past_is_behind_its_stream_is_asked_again_for_what_it_leaves_out() -> None:
+    past = Past([0, 3], [], [1, 2])
+    async with Keeper(past, options={"absent_may_come": True}) as keeper:
+        keeper.mending.push(4)
+        await keeper.clock.advance(30)
+    assert (keeper.out, keeper.lost) == ([0, 1, 2, 3, 4], [])
+    assert past.asked == [(0, 3), (1, 2), (1, 2)]
+
+
+async def test_catching_up_asks_page_after_page_although_nothing_betrays_a_hole() -> None:
+    past = Past([5, 6, 7], [8, 9, 10], [11])
+    async with Keeper(past, 5, options={"page_rows": 3}) as keeper:
+        keeper.mending.catch_up()
+        await keeper.clock.advance(1)
+    assert keeper.out == list(range(5, 12))
+    assert past.asked == [(5, None), (8, None), (11, None)]
+    assert keeper.settled == [False, True]
+    assert keeper.mending.found == 0
+
+
+async def test_a_wish_to_catch_up_that_comes_while_the_past_is_asked_is_another_question() -> None:
+    past = Past()
+    asked: list[tuple[int, int | None]] = []
+
+    async def slow(first: int, last: int | None) -> Sequence[int]:
+        asked.append((first, last))
+        if len(asked) == 1:
+            keeper.mending.catch_up()
+        return []
+
+    async with Keeper(past, 5, options={"page_rows": 3}) as keeper:
+        keeper.mending._fetch = slow
+        keeper.mending.catch_up()
+        await keeper.clock.advance(20)
+    assert asked == [(5, None), (5, None)]
+
+
+async def test_a_stream_says_when_it_has_a_hole_and_when_it_is_whole_again() -> None:
+    async with Keeper(Past([0, 1])) as keeper:
+        assert keeper.mending.settled
+        keeper.mending.push(2)
+        assert keeper.settled == [False]
+        await keeper.clock.advance(1)
+        assert keeper.settled == [False, True]
 
 
 def test_waits_double_up_to_the_limit_and_keep_what_the_venue_asked() -> None:

@@ -10,6 +10,7 @@ from crypy.app.console import Console
 from crypy.app.data_side import DataSide
 from crypy.app.market_side import MarketSide
 from crypy.app.recording import lag_status, recorder_agent
+from crypy.app.repairing import Repairing
 from crypy.app.road import Road
 from crypy.app.world import World
 from crypy.dashboard.server import DashboardServer
@@ -41,7 +42,6 @@ def process_agents(
             await data.load_history(on_progress)
         console.say("fitting the volatility baseline")
         await data.make_model()
-        data.tell_closes()
         context.ready()
 
     period_s = 5.0 * road.speed
@@ -65,6 +65,7 @@ def process_agents(
     yield Agent("history", history, start_s=_HISTORY_S)
     yield Agent("journal", data.run_journal)
     yield Agent("binance", data.run_feed, status=lambda: _feed_status(data))
+    yield Repairing(data, road).agent()
     yield Agent("model", data.run_model, status=lambda: _model_status(data), pausable=True)
     yield Agent("discovery", markets.run_discovery, status=lambda: {"markets": str(len(markets.discovery.markets))})
     yield Agent("polymarket", markets.run_feed, status=lambda: _books_status(markets))

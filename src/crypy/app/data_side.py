@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
+from crypy.app.baseline import audit_new, fit_stored
+from crypy.app.data.stores import store_place
 from crypy.app.road import Road
 from crypy.app.settings import Settings
 from crypy.app.world import World
-from crypy.domain.errors import CrypyError, DataError
+from crypy.domain.errors import DataError
 from crypy.domain.events import Quote, Trade
 from crypy.domain.instruments import coin_of
 from crypy.domain.ports import Transport
@@ -22,40 +25,53 @@ from crypy.forecasting.runner import ModelRunner
 from crypy.marketdata.crypto_data import WEEK_S, CryptoData
 from crypy.marketdata.feed_lag import FeedLag
 from crypy.marketdata.journal import TradeJournal
+from crypy.marketdata.live_record import LiveRecord
 from crypy.marketdata.ports import PriceSink
 from crypy.marketdata.store import TradeStore
 from crypy.marketdata.sync import SyncReport
 from crypy.marketdata.trade_progress import Progress
 from crypy.marketdata.trade_source import TradeKind
 from crypy.marketdata.trades import TradeBatch
-from crypy.models.fitting import fit_baseline
-from crypy.models.volatility import VolatilityBaseline
 from crypy.nexus.nexus import Nexus
 from crypy.runtime.agent import AgentContext
+from crypy.runtime.clocks import SystemClock
 from crypy.venues.binance.feed import BinanceFeed
 from crypy.venues.binance.history import BinanceHistory
 
 log = structlog.get_logger()
 
 OnClose = Callable[[str, int, float], None]
+OnHistory = Callable[[str, int, NDArray[np.float64]], None]
 
 # How much history a reference price may need: a day's window that began with the clocks going back.
 _CLOSES_S = 27 * 3_600
 _VENUE = "binance"
+# A store on this machine has live trades within five seconds; each put to another one is a file and a round trip.
+_DRAIN_S = 3.0
+_DRAIN_REMOTE_S = 60.0
 
 
 class DataSide:
     """From the venue's trades and quotes to distributions in the nexus.
 
-    `on_close(coin, time_s, close)` hears of every sealed second, in order.
+    `on_history(coin, start_s, closes)` hears once of the seconds that were sealed before the start, NaN where the price is unknown, and
+    `on_close(coin, time_s, close)` of every one that is sealed later, in order.
     """
 
     def __init__(
-        self, settings: Settings, road: Road, world: World, transport: Transport, nexus: Nexus, on_close: OnClose
+        self,
+        settings: Settings,
+        road: Road,
+        world: World,
+        transport: Transport,
+        nexus: Nexus,
+        on_close: OnClose,
+        on_history: OnHistory,
     ) -> None:
         self.kind: TradeKind = "trades" if road.kind == "trade" else "aggTrades"
-        self.store = TradeStore(world.store_dir, self.kind)
-        self.journal = TradeJournal(world.journal_dir, self._store_live)
+        self.store = TradeStore(store_place(settings, world.card.kind, world.store_dir), self.kind)
+        drain_s = _DRAIN_REMOTE_S if self.store.shelf.is_remote else _DRAIN_S
+        self.journal = TradeJournal(world.journal_dir, self._store_live, drain_s=drain_s)
         self.crypto_data = CryptoData(
             road.symbols,
             self.store,
@@ -64,6 +80,7 @@ class DataSide:
             grace_s=settings.data.seal_grace_s,
             journal=self.journal,
         )
+        self.record = LiveRecord(world.folder / "frontier.json", self.store, _VENUE, self.crypto_data, road.clock)
         self.report: SyncReport | None = None
         self.runner: ModelRunner | None = None
         self.feed: BinanceFeed | None = None
@@ -75,31 +92,34 @@ class DataSide:
         self._nexus = nexus
         self._sink: PriceSink = nexus
         self._on_close = on_close
+        self._on_history = on_history
         self._closed_s: dict[str, int] = {}
         self._mids: dict[str, float] = {}
-        self._history = BinanceHistory(transport, road.clock, road.archive_url, road.rest_url, self.kind)
+        self.history = BinanceHistory(transport, road.clock, road.archive_url, road.rest_url, self.kind)
 
     async def load_history(self, on_progress: Callable[[Progress], None] | None) -> None:
         """Bring back what a former run left, make history whole up to now, and fill the rings."""
         recovered = await asyncio.to_thread(self.journal.drain)
         for one in recovered:
             log.info("journal.recovered", symbol=one.symbol, trades=one.trades, torn_bytes=one.torn_bytes)
+        # What a crash or a disk spoilt is set aside first, so that the sync brings it back.
+        for symbol in self._road.symbols:
+            await asyncio.to_thread(audit_new, self.store, symbol, self._road.clock)
         start_us = self._road.history_start_us
         # A recording has no history before it: the archive of its days does not exist.
         if start_us is not None and self._road.end_us is None:
-            self.report = await self.crypto_data.sync(self._history, start_us, on_progress=on_progress)
+            self.report = await self.crypto_data.sync(self.history, start_us, on_progress=on_progress)
             for problem in self.report.problems:
                 log.warning("sync.problem", problem=problem)
+        for symbol, trades in (await asyncio.to_thread(self.record.recover)).items():
+            log.info("record.late", symbol=symbol, trades=trades)
         await asyncio.to_thread(self.crypto_data.load_history)
+        self._nothing_live()
+        await asyncio.to_thread(self.tell_history)
 
     async def make_model(self) -> None:
         """Fit the baseline on what is stored; with nothing stored it is the prior, and says so by its history."""
-        now_s = self._road.clock.now_us() // US_PER_S
-        model = await asyncio.to_thread(self._fit, now_s)
-        coins = dict(zip(self._road.coins, self._road.symbols, strict=True))
-        self.runner = ModelRunner(
-            self.crypto_data, model, (self._nexus,), self._road.clock, coins, self._settings.data.durations
-        )
+        self.runner = await asyncio.to_thread(self._make_runner)
 
     async def run_feed(self, context: AgentContext) -> None:
         """Follow trades and quotes until cancelled."""
@@ -116,13 +136,28 @@ class DataSide:
             last_ids=self.crypto_data.last_ids(),
             on_whole=self.crypto_data.set_whole,
         )
+        self._nothing_live()
         context.ready()
         await self.feed.run()
 
     async def run_journal(self, context: AgentContext) -> None:
-        """Make live trades durable within seconds, and drain them into the store now and then."""
+        """Make live trades durable and move them to the store within seconds, of the wall: a kill strikes in its time, however fast ours runs."""
         context.ready()
-        await self.journal.run(self._road.clock)
+        wall = SystemClock()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.journal.run(wall), name="journal")
+            group.create_task(self.record.run(wall), name="record")
+
+    async def fill_holes(self, symbol: str) -> int:
+        """Take into the live seconds what the store has by now of trades that the feed could not get; how many there were."""
+        await asyncio.to_thread(self.record.note_filled, symbol)
+        taken = 0
+        for first_id, last_id in self.crypto_data.holes()[symbol]:
+            batch = await asyncio.to_thread(self.store.trades_by_id, _VENUE, symbol, first_id, last_id)
+            if len(batch):
+                self.record.note(symbol, batch)
+                taken += self.crypto_data.amend(symbol, batch)
+        return taken
 
     async def run_model(self, context: AgentContext) -> None:
         """One inference a second."""
@@ -134,12 +169,20 @@ class DataSide:
             self.tell_closes()
             await self.runner.step(due_us)
 
+    def tell_history(self) -> None:
+        """Tell all at once the seconds of the past that a reference price may need. Before the feed runs, in any thread."""
+        from_s = self._road.clock.now_us() // US_PER_S - _CLOSES_S
+        for symbol in self._road.symbols:
+            first_s, closes = self.crypto_data.closes(symbol, from_s)
+            self._on_history(coin_of(symbol), first_s, closes)
+            self._closed_s[symbol] = first_s + len(closes) if len(closes) else from_s
+
     def tell_closes(self) -> None:
         """Tell every second that was sealed since the last time."""
         for symbol in self._road.symbols:
             from_s = self._closed_s.get(symbol)
             if from_s is None:
-                from_s = self._road.clock.now_us() // US_PER_S - _CLOSES_S
+                from_s = self._road.clock.now_us() // US_PER_S
             first_s, closes = self.crypto_data.closes(symbol, from_s)
             coin = coin_of(symbol)
             for time_s, close in enumerate(closes.tolist(), first_s):
@@ -188,31 +231,20 @@ class DataSide:
         except DataError as error:
             log.warning("price.refused", coin=coin, error=str(error))
 
+    def _make_runner(self) -> ModelRunner:
+        model = fit_stored(self.store, self._road, self._model_dir)
+        coins = dict(zip(self._road.coins, self._road.symbols, strict=True))
+        clock, durations = self._road.clock, self._settings.data.durations
+        # Whatever inference has to compile is compiled here and not in the event loop at the first second.
+        with suppress(DataError):
+            unheard = ModelRunner(self.crypto_data, model, (), clock, coins, durations)
+            unheard.tick(self.crypto_data.sealed_s())
+        return ModelRunner(self.crypto_data, model, (self._nexus,), clock, coins, durations)
+
+    def _nothing_live(self) -> None:
+        """Until the feed says that it is whole, a second without trades is one that nobody watched: time alone seals none."""
+        for symbol in self._road.symbols:
+            self.crypto_data.set_whole(symbol, False)
+
     def _store_live(self, symbol: str, batch: TradeBatch) -> None:
         self.store.append(_VENUE, symbol, batch)
-
-    def _fit(self, now_s: int) -> VolatilityBaseline:
-        start_us = self._road.history_start_us
-        bars = {}
-        for symbol in self._road.symbols:
-            covered = self.store.coverage(_VENUE, symbol)
-            if covered.first_time_us is None or covered.last_time_us is None or start_us is None:
-                continue
-            start_s = -(-max(covered.first_time_us, start_us) // US_PER_S)
-            end_s = min(covered.last_time_us // US_PER_S, now_s)
-            if end_s > start_s:
-                bars[symbol] = self.store.bars(_VENUE, symbol, start_s, end_s)
-        if set(bars) != set(self._road.symbols):
-            return VolatilityBaseline.prior(self._road.symbols)
-        model = fit_baseline(bars)
-        _save(model, self._model_dir)
-        return model
-
-
-def _save(model: VolatilityBaseline, folder: Path) -> None:
-    """Keep the artefact; a disk that takes none does not keep the model from being used."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        model.save(folder)
-    except (CrypyError, OSError) as error:
-        log.warning("model.not_saved", folder=str(folder), error=str(error))

@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+import numpy as np
 import structlog
 from msgspec.structs import replace
 
@@ -43,7 +44,7 @@ from crypy.simulator.paper_rules import Terms, market_terms
 from crypy.venues.polymarket.clob import ClobClient
 from crypy.venues.polymarket.discovery import MarketDiscovery
 from crypy.venues.polymarket.events import MarketTrade
-from crypy.venues.polymarket.feed import FeedTiming, MarketCallbacks, MarketFeed
+from crypy.venues.polymarket.feed import POLYMARKET_PATIENCE, MarketCallbacks, MarketFeed
 from crypy.venues.polymarket.lookup import Pace
 from crypy.venues.polymarket.metadata import COLLATERAL
 
@@ -89,7 +90,8 @@ class MarketSide:
             road.market_ws_url,
             MarketCallbacks(self._on_book, self._on_trade, self._on_resolved, self._on_tick_size),
             clob=clob,
-            timing=FeedTiming().times(road.speed),
+            patience=POLYMARKET_PATIENCE.times(road.speed),
+            random=np.random.default_rng(),
         )
         self.discovery = MarketDiscovery(
             transport,

@@ -22,7 +22,10 @@ from crypy.prediction_markets.parameters import Parameters
 
 
 class DataSettings(msgspec.Struct, frozen=True):
-    """What is followed, and from when. `history_start` wins over `history_days` where it is set (ISO 8601, UTC)."""
+    """What is followed, and from when. `history_start` wins over `history_days` where it is set (ISO 8601, UTC).
+
+    `store` is where the trades of the live world lie: a folder, or an address such as `s3://bucket/prefix`; empty for the data folder.
+    """
 
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
     durations: tuple[Duration, ...] = DURATIONS
@@ -30,6 +33,7 @@ class DataSettings(msgspec.Struct, frozen=True):
     history_days: float = 10.0
     kind: str = "aggTrades"
     seal_grace_s: float = 1.5
+    store: str = ""
 
 
 class BinanceSettings(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from crypy.domain.errors import ConfigError
 from crypy.domain.instruments import coin_of
 from crypy.domain.times import parse_time_us
 from crypy.execution.limits import Limits
+from crypy.marketdata.object_address import parse_address, without_secrets
 
 Check = Callable[[Any], str]
 
@@ -70,6 +71,14 @@ def moment(value: str) -> str:
     return ""
 
 
+def store(value: str) -> str:
+    try:
+        parse_address(value)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
 def one_of(*values: str) -> Check:
     return lambda value: "" if value in values else f"choose from {', '.join(values)}"
 
@@ -82,6 +91,7 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "data.history_days": above(0, 10_000),
     "data.kind": one_of("aggTrades", "trades"),
     "data.seal_grace_s": between(0, 60),
+    "data.store": store,
     "binance.rest_url": address("https", "http"),
     "binance.stream_url": address("wss", "ws"),
     "binance.archive_url": address("https", "http"),
@@ -103,7 +113,8 @@ def mistakes(section: str, settings: msgspec.Struct) -> Iterator[str]:
         value = getattr(settings, name)
         check = _CHECKS.get(f"{section}.{name}")
         if check is not None and (wrong := check(value)):
-            yield f"{section}.{name} = {value if isinstance(value, int | float) else str(value)!r}: {wrong}"
+            shown = value if isinstance(value, int | float) else without_secrets(str(value))
+            yield f"{section}.{name} = {shown!r}: {wrong}"
 
 
 def port_in_range(option: str, port: int | None) -> None:

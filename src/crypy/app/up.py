@@ -128,7 +128,8 @@ async def _run(
     markets = MarketSide(settings, road, world, transport)
     data: DataSide | None = None
     try:
-        data = DataSide(settings, road, world, transport, markets.nexus, markets.manager.on_close)
+        manager = markets.manager
+        data = DataSide(settings, road, world, transport, markets.nexus, manager.on_close, manager.references.seed)
         reports = ProcessReports(road, data, markets, supervisor)
         page_port = settings.dashboard.port if options.port is None else options.port
         dashboard = DashboardServer(reports, wall, settings.dashboard.host, page_port)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crypy.marketdata.sync import SyncReport
     from crypy.marketdata.trade_progress import Progress
     from crypy.marketdata.trade_source import HistorySource
+    from crypy.marketdata.trades import TradeBatch
 
 WEEK_S = 604_800
 # Behind the newest stored trade, so many seconds are folded anew from their trades: the last of them may not be full.
@@ -96,9 +97,18 @@ class CryptoData:
     def update(self, trade: Trade) -> bool:
         """Take one live trade, ids ascending; false when it was known or cannot be believed (`states` says why)."""
         taken = self._of(trade.symbol).update(trade, self._clock.now_us())
-        if taken and self._journal is not None:
-            self._journal.add(trade)
-        return taken
+        if self._journal is not None:
+            for one in taken:
+                self._journal.add(one)
+        return bool(taken)
+
+    def holes(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """First and last ids that were passed over because the venue did not give them, by symbol."""
+        return {symbol: tuple(live.holes) for symbol, live in self._live.items()}
+
+    def amend(self, symbol: str, batch: TradeBatch) -> int:
+        """Take trades that fill holes, once they could be had (`repair`); how many were taken. They correct sealed seconds."""
+        return self._of(symbol).amend(batch, self._clock.now_us())
 
     def set_whole(self, symbol: str, whole: bool) -> None:
         """Say whether trades of a symbol are known to be missing (a lost connection, an open gap): then time alone seals nothing."""
@@ -136,6 +146,18 @@ class CryptoData:
         """Sealed seconds that late trades have changed since the start, in the order of the changes."""
         fold = self._of(symbol).fold
         return () if fold is None else tuple(fold.corrections)
+
+    def take_corrections(self, symbol: str) -> list[Correction]:
+        """Those of `corrections` that were not taken before: for whoever keeps them."""
+        return self._of(symbol).take_corrections()
+
+    def frontiers(self) -> dict[str, tuple[int, int]]:
+        """Of each symbol that has any: the second before which all is sealed, and the newest id that is known."""
+        return {
+            symbol: (live.sealed_s, live.last_id)
+            for symbol, live in self._live.items()
+            if live.sealed_s and live.last_id >= 0
+        }
 
     def states(self) -> dict[str, SymbolState]:
         """What is known of each symbol now."""

@@ -29,40 +29,49 @@ _NOT_THAT_LONG: Final = "416"
 
 
 class BadFileError(DataError):
-    """A file cannot be believed; where there is one, it lies in quarantine."""
+    """A file cannot be believed; where there is one, it lies in quarantine. Another try may bring a better one, if `try_again`."""
+
+    def __init__(self, words: str, try_again: bool = True) -> None:
+        super().__init__(words)
+        self.try_again = try_again
+
+
+async def announced(source: HistorySource, file: ArchiveFile) -> str:
+    """The SHA-256 that the venue tells of a file. Raises `BadFileError` where it tells none that can be read."""
+    try:
+        return await source.checksum(file)
+    except Rejected as no:
+        if no.code != _NOT_FOUND:
+            raise
+        raise BadFileError(f"{file.name}: the venue has no .CHECKSUM for it", try_again=False) from None
+    except Unreadable as fault:
+        raise BadFileError(f"{file.name}: {fault}") from fault
 
 
 async def fetch(
     source: HistorySource,
     file: ArchiveFile,
+    sha256: str,
     folder: Path,
     quarantine: Path,
     clock: Clock,
     on_bytes: Callable[[int], None],
 ) -> Path | None:
-    """The file's path in `folder`, checked; `None` where the venue has no such file.
+    """The path in `folder` of a file with this checksum; `None` where the venue has no such file.
 
-    Raises `BadFileError` when its checksum is wrong, `Unavailable` when the venue is, `ConfigError` when the disk is full.
+    Raises `BadFileError` when what came has another checksum, `Unavailable` when the venue is, `ConfigError` when the disk is full.
     """
-    try:
-        expected = await source.checksum(file)
-    except Rejected as no:
-        if no.code == _NOT_FOUND:
-            return None
-        raise
-    except Unreadable as fault:
-        raise BadFileError(f"{file.name}: {fault}") from fault
     part = _Part(folder, file.name)
     resumed = part.size > 0
     if resumed:
         on_bytes(part.size)
-        if await asyncio.to_thread(part.sha256) == expected:
+        if await asyncio.to_thread(part.sha256) == sha256:
             return part.settle()
     while True:
         if not await _download(source, file, part, clock, on_bytes):
             return None
         found = await asyncio.to_thread(part.sha256)
-        if found == expected:
+        if found == sha256:
             return part.settle()
         if not resumed:
             break
@@ -70,7 +79,7 @@ async def fetch(
         resumed = False
         on_bytes(-part.size)
         part.drop()
-    reason = f"SHA-256 is {found}, the venue's .CHECKSUM says {expected}"
+    reason = f"SHA-256 is {found}, the venue's .CHECKSUM says {sha256}"
     await asyncio.to_thread(put_away, part.path, file.name, reason, quarantine, clock)
     raise BadFileError(f"{file.name}: {reason}; quarantined")
 

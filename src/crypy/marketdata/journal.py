@@ -1,8 +1,9 @@
-"""Live trades on their way to the store: durable within seconds, in the store within minutes.
+"""Live trades on their way to the store: durable within a second, in the store within five.
 
-Trades are appended to a file per symbol and forced to disk every `sync_s`; from time to time, at the end and at the
+Trades are appended to a file per symbol and forced to disk every `sync_s`; every `drain_s`, at the end and at the
 next start the files are emptied into the store, which drops what it knows. So kill -9 at any moment loses at most the last
-`sync_s`, and the venue still has those by id. Writing happens in a thread; `add` is a list append on the price path.
+`sync_s`, and the venue still has those by id. A store that is slow, far away or refuses something costs nothing that was written
+here. Writing happens in a thread; `add` is a list append on the price path.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import msgspec
 from crypy.domain.errors import ConfigError, DataError
 from crypy.domain.events import Trade
 from crypy.domain.ports import Clock
-from crypy.domain.times import US_PER_S
 from crypy.marketdata.journal_file import batch_of, decode, encode
 from crypy.marketdata.trades import TradeBatch
 
@@ -39,18 +39,19 @@ class Recovered(msgspec.Struct, frozen=True):
 class TradeJournal:
     """Journal files of some symbols in `folder`; `sink(symbol, batch)` stores trades durably and may see one twice.
 
-    `fault` says in words why trades are not durable now, empty while they are.
+    `fault` says in words why trades are not durable now, empty while they are. `sync_s` and `drain_s` are seconds of the clock given
+    to `run`; a store at the other end of a network is better drained by the minute.
     """
 
     def __init__(
-        self, folder: Path, sink: Callable[[str, TradeBatch], None], *, sync_s: float = 2.0, drain_s: float = 600.0
+        self, folder: Path, sink: Callable[[str, TradeBatch], None], *, sync_s: float = 1.0, drain_s: float = 3.0
     ) -> None:
         self.folder = folder
         self.fault = ""
         self.written = self.dropped = self.stored = 0
         self._sink = sink
         self._sync_s = sync_s
-        self._drain_s = drain_s
+        self._writes_a_drain = max(1, round(drain_s / sync_s))
         self._fresh: dict[str, list[Trade]] = {}
         self._handed: deque[dict[str, list[Trade]]] = deque()
         self._unwritten: dict[str, list[Trade]] = {}
@@ -67,16 +68,17 @@ class TradeJournal:
         fresh.append(trade)
 
     async def run(self, clock: Clock) -> None:
-        """Flush and drain until cancelled; what came until then is durable when this ends."""
-        drained_us = clock.now_us()
+        """Flush and drain until cancelled; what came until then is durable when this ends.
+
+        Only how long things take is read off the clock, so that one that is set while this runs puts nothing off.
+        """
         try:
             while True:
-                await clock.sleep(self._sync_s)
-                self._hand_over()
-                await asyncio.to_thread(self._write)
-                if clock.now_us() - drained_us >= self._drain_s * US_PER_S:
-                    drained_us = clock.now_us()
-                    await asyncio.to_thread(self.drain)
+                for _ in range(self._writes_a_drain):
+                    await clock.sleep(self._sync_s)
+                    self._hand_over()
+                    await asyncio.to_thread(self._write)
+                await asyncio.to_thread(self.drain)
         finally:
             self.flush()
 

@@ -7,20 +7,32 @@ longer than `HOLE_S` everything starts anew behind it: seconds that are not know
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from crypy.domain.errors import DataError
 from crypy.domain.events import E8, Trade
 from crypy.domain.times import US_PER_S, iso
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.ring import Ring
-from crypy.marketdata.sealing import SecondFold
+from crypy.marketdata.sealing import Correction, SecondFold
+from crypy.marketdata.trade_merge import taken
 from crypy.marketdata.trades import TradeBatch
 
 HOLE_S = 60
 # A trade so far ahead of our clock is not believed: one wrong timestamp would seal everything up to it.
 MOST_AHEAD_S = 60
+# So many trades in a row from the future are no mistake of the venue's.
+_AGREEING = 20
+# A clock that goes on by more between two looks has leapt.
+_LEAP_S = 60
+# So many holes are remembered; older ones are mended in the store alone.
+_MOST_HOLES = 1_000
 # Trades that wait to be folded while nobody asks for a seal.
 _MOST_WAITING = 20_000
 _HOUR_S = 3_600
@@ -61,7 +73,14 @@ class LiveSymbol:
         self.price_e8 = 0
         self.trades = self.refused = self.duplicates = 0
         self.note = "no trade yet"
+        # First and last id of what was passed over because it could not be had.
+        self.holes: deque[tuple[int, int]] = deque(maxlen=_MOST_HOLES)
         self._lost = ""
+        self._given_up: list[Correction] = []
+        self._doubted: list[Trade] = []
+        self._behind_us = 0
+        self._looked_us = 0
+        self._leapt = False
         self._grace_us = grace_us
         self._keep_s = keep_s
         self._whole = True
@@ -91,18 +110,39 @@ class LiveSymbol:
         for piece in self.fold.extend(tail, 0):
             self.ring.write(piece)
         self.fold.last_id = self.last_id = last_id
+        self.holes.clear()
         if len(tail):
             self.last_us, self.price_e8 = int(tail.time_us.max()), int(tail.price_e8[-1])
         self.note = ""
 
-    def update(self, trade: Trade, now_us: int) -> bool:
-        """Take one trade; false when its id was known or it cannot be believed."""
+    def update(self, trade: Trade, now_us: int) -> Sequence[Trade]:
+        """Take one trade; what was taken: nothing when its id was known or it cannot be believed, more when doubted ones are believed now."""
         if trade.id <= self.last_id:
             self.duplicates += 1
-            return False
-        if trade.time_us > now_us + MOST_AHEAD_S * US_PER_S:
-            self._refuse(f"trade {trade.id} is from {iso(trade.time_us)}, but it is {iso(now_us)}")
-            return False
+            return ()
+        if trade.time_us > now_us + self._behind_us + MOST_AHEAD_S * US_PER_S:
+            return self._doubt(trade, now_us)
+        if self._behind_us or self._doubted:
+            self._behind_us = min(self._behind_us, max(0, trade.time_us - now_us))
+            self._doubted.clear()
+        return (trade,) if self._accept(trade, now_us) else ()
+
+    def _doubt(self, trade: Trade, now_us: int) -> Sequence[Trade]:
+        """One trade from the future is a wrong timestamp; many in a row that agree with each other show that our clock is behind."""
+        if self._doubted and abs(trade.time_us - self._doubted[-1].time_us) > MOST_AHEAD_S * US_PER_S:
+            self._doubted.clear()
+        self._doubted.append(trade)
+        self._refuse(f"trade {trade.id} is from {iso(trade.time_us)}, but it is {iso(now_us)}")
+        if len(self._doubted) < _AGREEING:
+            return ()
+        self._behind_us = trade.time_us - now_us
+        believed, self._doubted = self._doubted, []
+        self.refused -= len(believed)
+        self.note = f"our clock is {self._behind_us / US_PER_S:.0f} s behind the venue's"
+        return [one for one in believed if self._accept(one, now_us)]
+
+    def _accept(self, trade: Trade, now_us: int) -> bool:
+        """Fold in a trade whose time is believed; false for one that cannot be."""
         if trade.id != self.last_id + 1 and self.last_id >= 0 and trade.time_us - self.last_us > HOLE_S * US_PER_S:
             self._begin_anew(trade)
         try:
@@ -110,6 +150,8 @@ class LiveSymbol:
         except DataError as error:
             self._refuse(str(error))
             return False
+        if trade.id != self.last_id + 1 and self.last_id >= 0:
+            self.holes.append((self.last_id + 1, trade.id - 1))
         self.last_id = trade.id
         self.last_us = max(self.last_us, trade.time_us)
         self.trades += 1
@@ -117,11 +159,40 @@ class LiveSymbol:
             self.price_e8 = trade.price_e8
         return True
 
+    def amend(self, batch: TradeBatch, now_us: int) -> int:
+        """Take trades that fill holes, ids ascending; how many were taken. Any others are known, or none of ours to know."""
+        inside = np.zeros(len(batch), np.bool_)
+        for first, last in self.holes:
+            inside |= (batch.id >= first) & (batch.id <= last)
+        filling = taken(batch, inside)
+        if not len(filling):
+            return 0
+        self.holes = deque(left_of(self.holes, filling.id), _MOST_HOLES)
+        if self.fold is not None:
+            self._write(self.fold.amend(filling, now_us))
+        return len(filling)
+
     def seal(self, now_us: int) -> None:
-        """Seal what can be, and bring the ring up to it."""
-        if self.fold is None:
-            return
-        for piece in self.fold.seal(now_us):
+        """Seal what can be, and bring the ring up to it.
+
+        A clock that leaps ahead says nothing of what was traded meanwhile (the machine slept, and the socket is dead without knowing it): until a
+        trade shows that the stream has caught up, time alone seals nothing.
+        """
+        if self._looked_us and now_us - self._looked_us > _LEAP_S * US_PER_S:
+            self._leapt = True
+        self._looked_us = max(self._looked_us, now_us)
+        if self._leapt and now_us - self.last_us <= _LEAP_S * US_PER_S:
+            self._leapt = False
+        if self.fold is not None:
+            self._write(self.fold.seal(now_us, by_time=not self._leapt))
+
+    def take_corrections(self) -> list[Correction]:
+        """Corrections that were not taken before, those of a fold that was given up included."""
+        told, self._given_up = self._given_up, []
+        return told if self.fold is None else [*told, *self.fold.take_corrections()]
+
+    def _write(self, pieces: list[Bars]) -> None:
+        for piece in pieces:
             if piece.start_s < self.ring.first * self.ring.step_s:
                 self.note = (
                     f"a correction at {iso(piece.start_s * US_PER_S)} came after the ring had forgotten that second"
@@ -167,8 +238,11 @@ class LiveSymbol:
 
     def _begin_anew(self, trade: Trade) -> None:
         missing = f"ids {self.last_id + 1} to {trade.id - 1}, {iso(self.last_us)} to {iso(trade.time_us)}"
+        if self.fold is not None:
+            self._given_up += self.fold.take_corrections()
         self.fold = None
         self.ring.clear()
+        self.holes.clear()
         self.last_id = -1
         self.price_e8 = 0
         self._lost = f"history begins anew, trades are missing: {missing}"
@@ -181,3 +255,13 @@ class LiveSymbol:
     def _refuse(self, reason: str) -> None:
         self.refused += 1
         self.note = reason
+
+
+def left_of(holes: Iterable[tuple[int, int]], ids: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """What is left of holes once these ids, ascending, have come."""
+    left: list[tuple[int, int]] = []
+    for first, last in holes:
+        here = ids[np.searchsorted(ids, first) : np.searchsorted(ids, last, side="right")].tolist()
+        edges = [first - 1, *here, last + 1]
+        left += [(a + 1, b - 1) for a, b in pairwise(edges) if b - a > 1]
+    return left

@@ -31,11 +31,15 @@ _COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "count", "
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A sealed second changed at `applied_us` (our clock): what was seen until then, and from then on."""
+    """A sealed second changed at `applied_us` (our clock): what was seen until then, and from then on.
+
+    `ids` are those of the trades that came late.
+    """
 
     applied_us: int
     before: SecondBar
     after: SecondBar
+    ids: tuple[int, ...] = ()
 
 
 class SecondFold:
@@ -65,6 +69,7 @@ class SecondFold:
         self.duplicates = 0
         self.whole = True
         self.corrections: deque[Correction] = deque(maxlen=_MOST_CORRECTIONS)
+        self._untold: deque[Correction] = deque(maxlen=_MOST_CORRECTIONS)
         self._grace_us = grace_us
         self._room_s = keep_s // 2
         self._sums = SecondSums(symbol, start_s, keep_s, carry_close)
@@ -101,20 +106,23 @@ class SecondFold:
             self._newest_us = max(self._newest_us, trade.time_us)
         return True
 
-    def seal(self, now_us: int) -> list[Bars]:
-        """Seal what can be sealed at `now_us`; bars new or changed since the last call, dense, without hole up to `sealed_s`."""
+    def seal(self, now_us: int, by_time: bool = True) -> list[Bars]:
+        """Seal what can be sealed at `now_us`; bars new or changed since the last call, dense, without hole up to `sealed_s`.
+
+        Without `by_time` only trades seal, not the clock.
+        """
         pieces: list[Bars] = []
         pending, self._pending = self._pending, []
         if pending:
             self._absorb(TradeBatch.of(pending), now_us, pieces)
         self._seal_to(self._newest_us // US_PER_S, pieces)
-        if self.whole:
+        if self.whole and by_time:
             self._seal_to((now_us - self._grace_us) // US_PER_S, pieces)
         return pieces
 
     def extend(self, batch: TradeBatch, now_us: int) -> list[Bars]:
         """Take many trades, ids ascending and above `last_id`, and seal: as `update` on each and one `seal`."""
-        carried = self.seal(0)
+        carried = self.seal(now_us, by_time=False)
         known = int(np.searchsorted(batch.id, self.last_id, side="right"))
         self.duplicates += known
         batch = batch[known:]
@@ -123,6 +131,19 @@ class SecondFold:
             self.trades += len(batch)
             self._absorb(batch, now_us, carried)
         return [*carried, *self.seal(now_us)]
+
+    def amend(self, batch: TradeBatch, now_us: int) -> list[Bars]:
+        """Take trades that were passed over when they were missing: ids below `last_id` that no `update` brought. Seals as `seal`."""
+        pieces = self.seal(now_us, by_time=False)
+        self.trades += len(batch)
+        self._absorb(batch, now_us, pieces)
+        return [*pieces, *self.seal(now_us)]
+
+    def take_corrections(self) -> list[Correction]:
+        """Corrections that were not taken before, in the order of the changes."""
+        untold = list(self._untold)
+        self._untold.clear()
+        return untold
 
     def _absorb(self, batch: TradeBatch, now_us: int, pieces: list[Bars]) -> None:
         """Fold trades, sealing as they go along so that no unsealed second has to make room."""
@@ -144,14 +165,17 @@ class SecondFold:
     def _correct_and_add(self, batch: TradeBatch, now_us: int) -> None:
         sums = self._sums
         sums.advance(max(sums.end_s, self.sealed_s + self._room_s))
-        seconds = batch.time_us[batch.first_id >= 0] // US_PER_S
-        late = seconds[(seconds < self.sealed_s) & (seconds >= sums.start_s)]
-        changed: list[int] = np.unique(late).tolist()
+        seconds = batch.time_us // US_PER_S
+        late = (seconds < self.sealed_s) & (seconds >= sums.start_s) & (batch.first_id >= 0)
+        changed: list[int] = np.unique(seconds[late]).tolist()
         before = [self._bar(second) for second in changed]
         sums.add(batch)
         for second, was in zip(changed, before, strict=True):
             self._versions[second] = was.version + 1
-            self.corrections.append(Correction(now_us, was, self._bar(second)))
+            ids = tuple(batch.id[late & (seconds == second)].tolist())
+            correction = Correction(now_us, was, self._bar(second), ids)
+            self.corrections.append(correction)
+            self._untold.append(correction)
         if changed:
             self._changed_s = min(self._changed_s, changed[0])
 

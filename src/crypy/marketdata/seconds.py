@@ -189,7 +189,7 @@ def fold_trades(
         if not buyer_is_maker[i]:
             taker_buy += quantity
         count += last_id[i] - first + 1
-        product_low, product_high = _product(price, quantity)
+        product_low, product_high = product_128(price, quantity)
         total = np.uint64(quote_low) + product_low
         quote_high += product_high + (1 if total < product_low else 0)
         quote_low = np.int64(total)
@@ -215,7 +215,7 @@ def _put(sums: Ints, slot: int, row: Row) -> None:
 
 
 @inlined
-def _product(a: int, b: int) -> tuple[np.uint64, np.int64]:
+def product_128(a: int, b: int) -> tuple[np.uint64, np.int64]:
     """a * b in 128 bits, lower and upper half, by halves of 32 bits; both factors below 2^63."""
     a_low = np.uint64(a) & _LOW_32
     a_high = np.uint64(a) >> _SHIFT_32

@@ -78,10 +78,10 @@ def sequence_from_rings(rings: Mapping[str, Ring], end_s: int, schema: FeatureSc
                 f"the schema asks for {symbol}, bars are there of {', '.join(sorted(rings)) or 'nothing'}"
             )
     step_s = rings[symbols[0]].step_s
-    plan = _plan(schema, step_s)
+    plan = window_plan(schema, step_s)
     if end_s % step_s:
         raise ConfigError(f"a sequence of bars of {step_s} s cannot end at {end_s}: not a multiple of the step")
-    cells, windows = _sizes(schema)
+    cells, windows = window_sizes(schema)
     values = np.zeros(len(symbols) * cells)
     known = np.zeros(len(symbols) * windows, np.bool_)
     close = np.full(len(symbols), np.nan)
@@ -89,7 +89,7 @@ def sequence_from_rings(rings: Mapping[str, Ring], end_s: int, schema: FeatureSc
     for index, symbol in enumerate(symbols):
         ring = rings[symbol]
         _check(ring, step_s, end_s, schema)
-        complete = _fill(
+        complete = fill_windows(
             ring.rows, ring.sums, ring.squares[ring.base_steps_s.index(schema.base_step_s)], ring.extremes,
             ring.first, ring.known, ring.end, end_s // step_s, plan, index, values, known, close,
         )  # fmt: skip
@@ -101,7 +101,7 @@ def sequence_from_rings(rings: Mapping[str, Ring], end_s: int, schema: FeatureSc
         )
     clocks = np.empty(windows * len(CLOCKS))
     moments, offsets = new_york_offsets(end_s - schema.history_s, end_s)
-    _fill_clocks(end_s, step_s, plan, week_circle(), moments, offsets, clocks)
+    fill_clocks(end_s, step_s, plan, week_circle(), moments, offsets, clocks)
     return _sequence(end_s, schema, values, known, clocks, close)
 
 
@@ -144,7 +144,7 @@ def _lack(ring: Ring, end_s: int, schema: FeatureSchema) -> str:
 
 
 @lru_cache(maxsize=64)
-def _plan(schema: FeatureSchema, step_s: int) -> Ints:
+def window_plan(schema: FeatureSchema, step_s: int) -> Ints:
     """The schema as numbers, checked against the step of the bars."""
     if not schema.symbols or not schema.blocks:
         raise ConfigError("a schema needs at least one symbol and one block")
@@ -163,7 +163,7 @@ def _plan(schema: FeatureSchema, step_s: int) -> Ints:
     return plan
 
 
-def _sizes(schema: FeatureSchema) -> tuple[int, int]:
+def window_sizes(schema: FeatureSchema) -> tuple[int, int]:
     """Cells of one symbol, and windows of one symbol."""
     cells = sum(block.length * len(block.channels) for block in schema.blocks)
     return cells, sum(block.length for block in schema.blocks)
@@ -189,7 +189,7 @@ def _sequence(
 
 
 @kernel
-def _fill(
+def fill_windows(
     rows: Floats,
     sums: Ints,
     squares: Ints,
@@ -273,7 +273,7 @@ def _range(rows: Floats, extremes: Floats, start: int, stop: int) -> float:
 
 
 @kernel
-def _fill_clocks(
+def fill_clocks(
     end_s: int, step_s: int, plan: Ints, circle: Floats, moments: Ints, offsets: Ints, clocks: Floats
 ) -> None:
     """Write sine and cosine of the time of week of each window's end; `offsets[i]` is New York's from `moments[i]` on."""

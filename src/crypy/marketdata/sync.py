@@ -1,7 +1,7 @@
 """History made whole: monthly archives, then daily ones, then REST by id for what is left.
 
 What to fetch is worked out from what is stored (`trade_plan`), so a sync that was killed goes on by being started again,
-and one on a whole store asks the venue two questions and ends. Every archive's SHA-256 is checked before it is read; one that
+and one on a whole store asks the venue three questions for each symbol and ends. Every archive's SHA-256 is checked before it is read; one that
 is wrong or damaged goes to quarantine, is fetched once more, and is then done without: a month's days take its
 place, and REST a day's. A gap that nobody can fill is reported and stays visible.
 """
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +21,10 @@ from crypy.domain.errors import ConfigError, DataError, VenueError
 from crypy.domain.ports import Clock
 from crypy.domain.times import iso
 from crypy.marketdata.archive import read_trades
+from crypy.marketdata.archive_intake import Intake
+from crypy.marketdata.archive_recheck import recheck
 from crypy.marketdata.coverage import Coverage
-from crypy.marketdata.download import BadFileError, fetch, put_away
+from crypy.marketdata.parse import TradeKind
 from crypy.marketdata.store import TradeStore
 from crypy.marketdata.trade_days import DAY_US
 from crypy.marketdata.trade_locks import only_one
@@ -34,10 +35,6 @@ from crypy.marketdata.trade_source import ArchiveFile, Edge, HistorySource
 from crypy.marketdata.trade_tasks import together
 from crypy.marketdata.trades import TradeBatch
 
-_TRIES_PER_FILE: Final = 2
-# Each file in work holds some 60 MB; two of them keep two cores and a line busy.
-_FILES_AT_ONCE: Final = 3
-_QUESTIONS_AT_ONCE: Final = 8
 _ROUNDS_TO_NOW: Final = 5
 
 
@@ -48,6 +45,7 @@ class SyncReport(msgspec.Struct, frozen=True):
     file is one, and what took its place makes the symbol whole all the same.
     """
 
+    kind: TradeKind
     coverage: dict[str, Coverage]
     problems: tuple[str, ...]
     unfinished: tuple[str, ...]
@@ -59,6 +57,7 @@ class SyncReport(msgspec.Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "kind": self.kind,
             "symbols": {symbol: coverage.to_json() for symbol, coverage in self.coverage.items()},
             "problems": list(self.problems),
             "unfinished": list(self.unfinished),
@@ -93,7 +92,7 @@ async def sync(
         coverage = {symbol: await asyncio.to_thread(store.coverage, source.venue, symbol) for symbol in symbols}
     meter.finish()
     left = [f"{symbol}: {gap}" for symbol, found in coverage.items() for gap in found.gaps]
-    return SyncReport(coverage, tuple(run.problems + left), tuple(sorted(run.unfinished)))
+    return SyncReport(store.kind, coverage, tuple(run.problems + left), tuple(sorted(run.unfinished)))
 
 
 class _Run:
@@ -104,9 +103,8 @@ class _Run:
         self._source = source
         self._clock = clock
         self._meter = meter
-        self._files = asyncio.Semaphore(_FILES_AT_ONCE)
-        self._questions = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
         self.problems: list[str] = []
+        self._intake = Intake(source, clock, meter, store.shelf, self._take, self.problems)
         self.unfinished: set[str] = set()
 
     async def symbol(self, symbol: str, start_us: int, end_us: int | None) -> None:
@@ -115,16 +113,19 @@ class _Run:
             first = await self._source.first_from(symbol, start_us)
             last = await self._last(symbol, end_us)
             if first is None or last is None or last.id < first.id:
-                self._fail(symbol, f"{self._source.venue} knows no trade from {iso(start_us)} on")
+                self._nothing_there(symbol, start_us, last)
                 return
             try:
                 await self._archives(symbol, await self._missing(symbol, first, last))
+                await self._recheck(symbol)
             except VenueError as fault:
                 self._fail(symbol, f"{fault}; older trades are left for the next sync, today's come by REST")
                 first = await self._first_of_today(symbol, first, last)
             await self._rest(symbol, first, last, end_us)
             for span in await self._missing(symbol, first, last):
                 self._fail(symbol, f"{self._source.venue} did not give {span.ids:,} trades from id {span.first_id} on")
+            if symbol not in self.unfinished:
+                await self._intake.drop_downloads(f"{symbol}-{self._store.kind}-")
         except (VenueError, DataError) as fault:
             self._fail(symbol, str(fault))
         # One file a day, whatever way the trades came: equal contents are equal files.
@@ -133,6 +134,22 @@ class _Run:
     def _fail(self, symbol: str, words: str) -> None:
         self.problems.append(f"{symbol}: {words}")
         self.unfinished.add(symbol)
+
+    def _nothing_there(self, symbol: str, start_us: int, last: Edge | None) -> None:
+        """A symbol that trades no more is told of and is whole; one that never traded may be a mistake."""
+        words = f"{self._source.venue} knows no trade from {iso(start_us)} on"
+        if last is None or last.time_us >= start_us:
+            self._fail(symbol, words)
+        else:
+            self.problems.append(f"{symbol}: {words}; the newest is of {iso(last.time_us)}")
+
+    async def _recheck(self, symbol: str) -> None:
+        """Notice archives that were replaced since they were read."""
+        reads = self._intake.reads(symbol)
+        found = await recheck(self._source, self._clock, symbol, reads, self._intake.file)
+        self.problems.extend(found.noticed)
+        for words in found.still_open:
+            self._fail(symbol, words)
 
     async def _first_of_today(self, symbol: str, first: Edge, last: Edge) -> Edge:
         """Where REST begins when the archive cannot be had: months by REST would take days."""
@@ -146,7 +163,7 @@ class _Run:
         if end_us is None or newest is None or newest.time_us < end_us:
             return newest
         after = await self._source.first_from(symbol, end_us)
-        return Edge(after.id - 1, end_us) if after else newest
+        return Edge(after.id - 1, end_us - 1) if after else newest
 
     async def _missing(self, symbol: str, first: Edge, last: Edge) -> list[Span]:
         facts = await asyncio.to_thread(self._store.facts, self._source.venue, symbol)
@@ -155,95 +172,19 @@ class _Run:
     async def _archives(self, symbol: str, spans: list[Span]) -> None:
         stored = await asyncio.to_thread(self._store.days, self._source.venue, symbol)
         plan = archive_files(spans, stored, self._clock.now_us())
-        months = {self._source.month_file(symbol, month): days for month, days in plan.months.items()}
-        absent = await self._sized(months)
-        single = [*plan.days, *(day for file in absent for day in months[file])]
-        single_files = [self._source.day_file(symbol, day) for day in sorted(single)]
-        absent_days = await self._sized(single_files)
-        jobs = [partial(self._month, file, days) for file, days in months.items() if file not in absent]
-        jobs += [partial(self._one, file) for file in single_files if file not in absent_days]
-        await together(job() for job in jobs)
+        await self._intake.files(symbol, plan.months, plan.days)
 
-    async def _sized(self, files: Iterable[ArchiveFile]) -> set[ArchiveFile]:
-        """Note the sizes of those that exist; gives those that do not."""
-        absent: set[ArchiveFile] = set()
-
-        async def ask(file: ArchiveFile) -> None:
-            async with self._questions:
-                size = await self._source.size(file)
-            if size is None:
-                absent.add(file)
-            else:
-                self._meter.expect(files=1, size=size)
-
-        await together(ask(file) for file in files)
-        return absent
-
-    async def _month(self, file: ArchiveFile, days: tuple[str, ...]) -> None:
-        if await self._file(file):
-            return
-        singles = [self._source.day_file(file.symbol, day) for day in days]
-        absent = await self._sized(singles)
-        await together(self._one(single) for single in singles if single not in absent)
-
-    async def _one(self, file: ArchiveFile) -> None:
-        """A file that nothing but REST can take the place of."""
-        await self._file(file)
-
-    async def _file(self, file: ArchiveFile) -> bool:
-        """Fetch and store one file; false where it cannot be had or believed."""
-        async with self._files:
-            done = False
-            for attempt in range(_TRIES_PER_FILE):
-                try:
-                    done = await self._fetch_and_store(file)
-                    break
-                except BadFileError as bad:
-                    again = "fetching it again" if attempt + 1 < _TRIES_PER_FILE else "done without it"
-                    self.problems.append(f"{bad}; {again}")
-            self._meter.count(file.name, files=1)
-            return done
-
-    async def _fetch_and_store(self, file: ArchiveFile) -> bool:
-        venue = self._source.venue
-        folder = self._store.root / "downloads" / venue
-        quarantine = self._store.quarantine(venue, file.symbol)
-        path = await fetch(
-            self._source, file, folder, quarantine, self._clock, lambda size: self._meter.count(file.name, size=size)
-        )
-        if path is None:
-            return False
-        try:
-            await self._store_file(file, path)
-        except DataError as fault:
-            await asyncio.to_thread(put_away, path, file.name, str(fault), quarantine, self._clock)
-            raise BadFileError(f"{fault}; {file.name} is quarantined") from fault
-        path.unlink()
-        return True
-
-    async def _store_file(self, file: ArchiveFile, path: Path) -> None:
-        """Parse and store in a thread; a cancelled sync does not wait for the whole file."""
-        loop = asyncio.get_running_loop()
-        stop = threading.Event()
-
-        def count_rows(rows: int) -> None:
-            loop.call_soon_threadsafe(partial(self._meter.count, file.name, stored=rows))
-
+    def _take(self, file: ArchiveFile, path: Path, stop: threading.Event, count_rows: Callable[[int], None]) -> None:
         batches = _checked(file, read_trades(path, self._store.kind), stop, count_rows)
-        work = asyncio.create_task(asyncio.to_thread(self._store.ingest, self._source.venue, file.symbol, batches))
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stop.set()
-            # Its own end is no news any more, but its files are gone when it has ended.
-            await asyncio.gather(work, return_exceptions=True)
-            raise
+        self._store.ingest(self._source.venue, file.symbol, batches)
 
     async def _rest(self, symbol: str, first: Edge, last: Edge, end_us: int | None) -> None:
         """Fill what archives left, then follow the venue until nothing newer has come."""
         for _ in range(_ROUNDS_TO_NOW):
             for span in await self._missing(symbol, first, last):
                 await fill_by_rest(self._store, self._source, symbol, span, self._meter)
+            if end_us is not None and last.time_us == end_us - 1:
+                return  # the venue is past the end already: nothing can come any more
             newest = await self._last(symbol, end_us)
             if newest is None or newest.id <= last.id:
                 return

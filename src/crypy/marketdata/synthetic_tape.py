@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypy.domain.times import DAY_S, US_PER_S
-from crypy.marketdata.synthetic_coins import CoinProfile
+from crypy.marketdata.synthetic_profile import CoinProfile
 from crypy.marketdata.synthetic_truth import DayTruth, generator
 from crypy.marketdata.trades import TradeBatch
 from crypy.runtime.kernels import kernel
@@ -74,7 +74,7 @@ def hour_tape(
     counts = truth.trades[coin, rows]
     extra = truth.extra_fills[coin, rows]
     trade_n = int(counts.sum())
-    quote_counts = rng.poisson(quotes_per_second, HOUR_S)
+    quote_counts = np.where(truth.halt[rows], 0, rng.poisson(quotes_per_second, HOUR_S))
     step_us = 1 if truth.day >= FIRST_MICROSECOND_DAY else 1_000
     trade_us = _times(rng, counts, start_us, step_us)
     quote_us = _times(rng, quote_counts, start_us, step_us)

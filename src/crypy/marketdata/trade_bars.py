@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +19,7 @@ from crypy.domain.errors import ConfigError
 from crypy.domain.times import DAY_S
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.seconds import second_bars
-from crypy.marketdata.trade_files import whole_file
+from crypy.marketdata.shelf import Entry, Shelf
 from crypy.marketdata.trades import TradeBatch
 
 _SOURCE_KEY: Final = b"crypy.source"
@@ -31,31 +30,54 @@ _FOLD_VERSION: Final = 1
 
 
 class KeptBars:
-    """A folder of days of second bars of one symbol."""
+    """A folder of days of second bars of one symbol on a shelf, as it was when it was first asked for a day."""
 
-    def __init__(self, folder: Path, symbol: str) -> None:
+    def __init__(self, shelf: Shelf, folder: str, symbol: str) -> None:
+        self._shelf = shelf
         self._folder = folder
         self._symbol = symbol
+        self._listed: dict[str, Entry] | None = None
 
     def day(
         self, day: str, start_s: int, fingerprint: str, trades: Callable[[], Iterable[TradeBatch]], keep: bool
     ) -> Bars:
         """The 86,400 bars of a day; folded from `trades()` unless they are kept for this fingerprint."""
-        path = self._folder / f"{day}.parquet"
-        source = f"{_FOLD_VERSION}:{fingerprint}"
-        if keep and (kept := self._read(path, start_s, source)):
+        if keep and (kept := self.kept(day, start_s, fingerprint)):
             return kept
         bars = second_bars(self._symbol, trades(), start_s, start_s + DAY_S)
         if keep:
             # Bars are to be had on a full or read-only disk, too: a day that cannot be kept is folded again next time.
             with suppress(ConfigError, OSError):
-                self._write(path, bars, source)
+                self._write(day, bars, _source(fingerprint))
         return bars
 
-    def _read(self, path: Path, start_s: int, source: str) -> Bars | None:
-        """The kept day, `None` where it is absent, of other trades or unreadable: it can be made again."""
+    def kept(self, day: str, start_s: int, fingerprint: str) -> Bars | None:
+        """The bars kept of a day for this fingerprint of its trades, `None` where there are none."""
+        entry = self._entries().get(self._name(day))
+        return None if entry is None else self._read(entry, start_s, _source(fingerprint))
+
+    def fetch_soon(self, days: Iterable[str]) -> None:
+        """Bring what is kept of some days here at once, where it is elsewhere."""
+        names = [self._name(day) for day in days]
+        self._shelf.fetch_soon([self._entries()[name] for name in names if name in self._entries()])
+
+    def drop(self, day: str) -> None:
+        """Forget what is kept of a day."""
+        if entry := self._entries().pop(self._name(day), None):
+            self._shelf.remove(entry)
+
+    def _entries(self) -> dict[str, Entry]:
+        if self._listed is None:
+            self._listed = {entry.name: entry for entry in self._shelf.entries(self._folder)}
+        return self._listed
+
+    def _name(self, day: str) -> str:
+        return f"{self._folder}/{day}.parquet"
+
+    def _read(self, entry: Entry, start_s: int, source: str) -> Bars | None:
+        """The kept day, `None` where it is gone, of other trades or unreadable: it can be made again."""
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with pq.ParquetFile(self._shelf.fetch(entry), page_checksum_verification=True) as file:
                 if (file.schema_arrow.metadata or {}).get(_SOURCE_KEY) != source.encode():
                     return None
                 table = file.read(use_threads=False)
@@ -64,19 +86,25 @@ class KeptBars:
         columns = [table.column(name).to_numpy(zero_copy_only=False) for name in _COLUMNS]
         return Bars(self._symbol, start_s, 1, *columns)
 
-    def _write(self, path: Path, bars: Bars, source: str) -> None:
+    def _write(self, day: str, bars: Bars, source: str) -> None:
         columns = {name: pa.array(np.ascontiguousarray(getattr(bars, name))) for name in _COLUMNS}
         table = pa.table(columns).replace_schema_metadata({_SOURCE_KEY: source.encode()})
         write: Any = pq.write_table  # its annotations leave out the lists that it takes
-        with whole_file(path) as temporary:
+        with self._shelf.writing(self._name(day)) as staged:
             write(
                 table,
-                temporary,
+                staged,
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=list(_PRICES),
                 write_page_checksum=True,
             )
+            # Whoever writes a day of bars writes the bars of stored trades, and says of which: the last one may stand.
+            self._shelf.put(self._name(day), staged, "anything")
+
+
+def _source(fingerprint: str) -> str:
+    return f"{_FOLD_VERSION}:{fingerprint}"
 
 
 class DenseBars:

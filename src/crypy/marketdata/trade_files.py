@@ -35,6 +35,8 @@ _COLUMNS: Final = ("id", "price_e8", "quantity_e8", "first_id", "last_id", "time
 _SCHEMA: Final = pa.schema(
     [pa.field(name, pa.bool_() if name == "buyer_is_maker" else pa.int64(), nullable=False) for name in _COLUMNS]
 )
+# What pyarrow raises of a file with a flipped bit, wherever that is.
+_UNREADABLE: Final = (pa.ArrowException, OSError, UnicodeDecodeError)
 # Made once and here: msgspec works a type out at its first use, and two threads that do so at once bring the process down (0.22).
 _FACTS: Final = msgspec.json.Decoder(FileFacts)
 _temporary_number = count()
@@ -46,13 +48,21 @@ def whole_file(path: Path) -> Generator[Path]:
 
     Raises `ConfigError` in plain words when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_file(path) as temporary:
+        yield temporary
+        settle(temporary, path)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Generator[Path]:
+    """A path beside `path` to write to; what is still there behind the block is removed.
+
+    Raises `ConfigError` in plain words when the disk is full.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}-{next(_temporary_number)}.tmp")
     try:
+        _make_folder(path.parent)
         yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
     except OSError as fault:
         raise disk_fault(path, fault) from fault
     finally:
@@ -74,8 +84,14 @@ def write_trades(path: Path, batches: Iterable[TradeBatch]) -> FileFacts:
 
     Raises `NotMonotonic` when the ids do not ascend.
     """
-    finder = FactFinder(str(path))
-    with whole_file(path) as temporary, _writer(temporary) as writer:
+    with whole_file(path) as temporary:
+        return write_rows(temporary, batches, str(path))
+
+
+def write_rows(path: Path, batches: Iterable[TradeBatch], what: str) -> FileFacts:
+    """The same straight to `path`, for whoever makes it whole; `what` names the rows in errors."""
+    finder = FactFinder(what)
+    with _writer(path) as writer:
         for group in _regrouped(batches):
             finder.add(group)
             writer.write_table(_table(group))
@@ -87,37 +103,41 @@ def write_trades(path: Path, batches: Iterable[TradeBatch]) -> FileFacts:
 def settle(staged: Path, path: Path) -> None:
     """Move a file that was written whole to its place, durably."""
     try:
+        _make_folder(path.parent)
+        _sync(staged)
         staged.replace(path)
         _sync(path.parent)
     except OSError as fault:
         raise disk_fault(path, fault) from fault
 
 
-class FactsReader:
-    """`read_facts` that remembers: a file is read again only when it was replaced."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[int, int, int], FileFacts]] = {}
-
-    def read(self, path: Path) -> FileFacts:
-        now = path.stat()
-        mark = (now.st_ino, now.st_mtime_ns, now.st_size)
-        known = self._known.get(path)
-        if known is None or known[0] != mark:
-            known = self._known[path] = (mark, read_facts(path))
-        return known[1]
-
-
 def read_facts(path: Path) -> FileFacts:
     """What the file says it holds, from its footer alone."""
+    return _facts_in(path, path)
+
+
+def facts_in_tail(tail: bytes, what: str) -> FileFacts:
+    """The same from the last bytes of a file, of which there must be `footer_bytes(tail)`."""
+    return _facts_in(pa.BufferReader(tail), what)
+
+
+def footer_bytes(tail: bytes) -> int:
+    """How many of a file's last bytes its footer takes, told by the very last ones; 0 where this is no Parquet file's end."""
+    # Footer, its length as four bytes, magic: https://parquet.apache.org/docs/file-format/
+    return int.from_bytes(tail[-8:-4], "little") + 8 if tail[-4:] == b"PAR1" else 0
+
+
+def _facts_in(source: Any, what: Path | str) -> FileFacts:
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(source).metadata or {}
         if _FACTS_KEY not in metadata:
-            raise SchemaMismatch(f"{path}: not a file of crypy's trade store")
+            raise SchemaMismatch(f"{what}: not a file of crypy's trade store")
         return _FACTS.decode(metadata[_FACTS_KEY])
-    except (pa.ArrowInvalid, msgspec.DecodeError) as fault:
+    except (*_UNREADABLE, msgspec.DecodeError) as fault:
+        if isinstance(fault, FileNotFoundError):
+            raise
         raise DataError(
-            f"{path}: not a readable Parquet file ({fault}); move it away and run `crypy data sync`"
+            f"{what}: not a readable Parquet file ({fault}); move it away and run `crypy data sync`"
         ) from None
 
 
@@ -142,7 +162,7 @@ def read_trades_file(
                 )
                 if len(batch):
                     yield batch
-    except (pa.ArrowInvalid, OSError) as fault:
+    except _UNREADABLE as fault:
         if isinstance(fault, FileNotFoundError):
             raise
         raise DataError(f"{path}: damaged ({fault}); move it away and run `crypy data sync`") from None
@@ -150,17 +170,24 @@ def read_trades_file(
 
 def verify_file(path: Path) -> FileFacts:
     """What the rows themselves say; raises `DataError` where the footer says otherwise."""
+    for _ in proved_rows(path):
+        pass
+    return read_facts(path)
+
+
+def proved_rows(path: Path) -> Iterator[TradeBatch]:
+    """Every row as it lies in the file; raises `DataError` behind the last where the footer says otherwise."""
     said = read_facts(path)
     finder = FactFinder(str(path))
     for batch in read_trades_file(path):
         finder.add(batch)
+        yield batch
     found = finder.facts()
     if found != said:
         raise DataError(
             f"{path}: holds {found.rows:,} rows with digest {found.digest}, its footer says {said.rows:,} with {said.digest}; "
             "move it away and run `crypy data sync`"
         )
-    return found
 
 
 @contextmanager
@@ -228,6 +255,15 @@ def _within(
     if keep.all():
         return batch
     return TradeBatch(*(getattr(batch, name)[keep] for name in _COLUMNS))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each with its name as durable as what will lie in it."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
 
 
 def _sync(path: Path) -> None:

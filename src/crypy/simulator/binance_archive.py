@@ -1,4 +1,4 @@
-"""Binance's data archive on loopback: daily and monthly zips of trades with their checksums.
+"""Binance's data archive on loopback: daily and monthly zips of trades and of klines with their checksums.
 
 A file exists once its day (its month) is over by the clock, and where the market had begun. Everything else is
 a 404 with S3's XML, as the venue's bucket answers.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from crypy.simulator.archive_files import ArchiveFiles, ArchiveName, parse_name
 from crypy.simulator.binance_source import BinanceSource
 from crypy.simulator.faults import Faults
 from crypy.simulator.http_faults import fault_middleware
+from crypy.simulator.kline_archive import KlineFiles, KlineName, parse_kline_name
 from crypy.simulator.sockets import serve_app
 
 TARGET = "binance.archive"
@@ -36,16 +38,22 @@ class ArchiveServer:
         self._making = asyncio.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._files: ArchiveFiles | None = None
+        self._klines: KlineFiles | None = None
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port that was taken. Raises `ConfigError` when it is in use."""
         app = web.Application(middlewares=[fault_middleware(TARGET, self._faults, self._clock, _fault_body)])
         app.add_routes(
-            [web.get("/data/spot/{period}/{kind}/{symbol}/{file}", self._answer), web.get("/{path:.*}", _absent)]
+            [
+                web.get("/data/spot/{period}/klines/{symbol}/{interval}/{file}", self._answer),
+                web.get("/data/spot/{period}/{kind}/{symbol}/{file}", self._answer),
+                web.get("/{path:.*}", _absent),
+            ]
         )
         self._folder = tempfile.TemporaryDirectory(prefix="crypy-archive-")
         self._files = ArchiveFiles(self._source, Path(self._folder.name))
+        self._klines = KlineFiles(self._source, Path(self._folder.name))
         self._runner, taken = await serve_app(app, "Binance's archive", host, port)
         return taken
 
@@ -62,7 +70,11 @@ class ArchiveServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         match = request.match_info
         wants_checksum = match["file"].endswith(_CHECKSUM)
-        name = parse_name(match["period"], match["kind"], match["symbol"], match["file"].removesuffix(_CHECKSUM))
+        file = match["file"].removesuffix(_CHECKSUM)
+        if "interval" in match:
+            name = parse_kline_name(match["period"], match["symbol"], match["interval"], file)
+        else:
+            name = parse_name(match["period"], match["kind"], match["symbol"], file)
         if name is None or name.end_us + self._delay_us > self._clock.now_us():
             return _missing(request.path)
         spoil = self._faults.pick(TARGET, ("rows",), request.path)
@@ -75,16 +87,20 @@ class ArchiveServer:
             return web.Response(body=_corrupted(path.read_bytes()), content_type="application/zip")
         return web.FileResponse(path, headers={"Content-Type": "application/zip"})
 
-    async def _path(self, name: ArchiveName, rows_fault: str) -> Path | None:
-        files = self._files
-        if files is None:
+    async def _path(self, name: ArchiveName | KlineName, rows_fault: str) -> Path | None:
+        files, klines = self._files, self._klines
+        if files is None or klines is None:
             return None
-        if files.ready(name, rows_fault).exists():
-            return files.ready(name, rows_fault)
+        if isinstance(name, KlineName):
+            ready, make = klines.ready(name, rows_fault), partial(klines.path, name, rows_fault)
+        else:
+            ready, make = files.ready(name, rows_fault), partial(files.path, name, rows_fault)
+        if ready.exists():
+            return ready
         async with self._making:
-            return await asyncio.to_thread(files.path, name, rows_fault)
+            return await asyncio.to_thread(make)
 
-    async def _checksum(self, request: web.Request, name: ArchiveName, path: Path) -> web.Response:
+    async def _checksum(self, request: web.Request, name: ArchiveName | KlineName, path: Path) -> web.Response:
         files = self._files
         digest = "" if files is None else await asyncio.to_thread(files.checksum, path)
         if self._faults.pick(TARGET, ("wrong_checksum",), request.path) is not None:

@@ -37,6 +37,9 @@ class Klines:
     def __init__(self, source: BinanceSource) -> None:
         self._source = source
         self._hours: OrderedDict[tuple[str, int], Ints] = OrderedDict()
+        # Both stay as they are once there was a trade; finding them anew would draw the market's first day each time.
+        self._first_us: dict[str, int] = {}
+        self._kinds: dict[str, TradeKind] = {}
 
     def answer(self, symbol: str, interval: str, span: Span, now_us: int, unit_us: int) -> bytes:
         """The body of `/api/v3/klines`: at most `span.limit` bars by their open time, the running one included."""
@@ -69,19 +72,32 @@ class Klines:
             first = _floor(interval, span.start_us)
             if first < span.start_us:
                 first = _next(interval, first)
-        oldest = self._source.trades(symbol, self._kind(symbol, now_us), Span(1, from_id=0), now_us)
-        if not len(oldest):
+        began_us = self._began_us(symbol, now_us)
+        if began_us is None:
             return np.empty(0, np.int64)
-        at = max(first, _floor(interval, int(oldest.time_us[0])))
+        at = max(first, _floor(interval, began_us))
         opens: list[int] = []
         while at <= last_us and len(opens) < span.limit:
             opens.append(at)
             at = _next(interval, at)
         return np.array([*opens, at], np.int64)
 
+    def _began_us(self, symbol: str, now_us: int) -> int | None:
+        """Time of the symbol's first trade, `None` where there is none yet."""
+        if symbol not in self._first_us:
+            oldest = self._source.trades(symbol, self._kind(symbol, now_us), Span(1, from_id=0), now_us)
+            if not len(oldest):
+                return None
+            self._first_us[symbol] = int(oldest.time_us[0])
+        return self._first_us[symbol]
+
     def _kind(self, symbol: str, now_us: int) -> TradeKind:
         """The kind of trades that the source has of a symbol."""
-        return "aggTrades" if len(self._source.trades(symbol, "aggTrades", Span(1), now_us)) else "trades"
+        if symbol not in self._kinds:
+            if not len(self._source.trades(symbol, "aggTrades", Span(1), now_us)):
+                return "trades"
+            self._kinds[symbol] = "aggTrades"
+        return self._kinds[symbol]
 
     def _fold(self, symbol: str, opens: Ints, now_us: int) -> Ints:
         """Bars between the open times, [bar, 9]."""
@@ -154,7 +170,8 @@ def _row(start_us: int, end_us: int, bar: list[int], unit_us: int) -> str:
     )
 
 
-def _length_us(interval: str) -> int:
+def length_us(interval: str) -> int:
+    """Length of an interval that is no month."""
     return int(interval[:-1]) * _UNITS_S[interval[-1]] * US_PER_S
 
 
@@ -164,13 +181,13 @@ def _floor(interval: str, time_us: int) -> int:
         instant = from_us(time_us)
         return to_us(datetime(instant.year, instant.month, 1, tzinfo=UTC))
     offset = _WEEK_OFFSET_US if interval == "1w" else 0
-    return time_us - (time_us - offset) % _length_us(interval)
+    return time_us - (time_us - offset) % length_us(interval)
 
 
 def _next(interval: str, open_us: int) -> int:
     if interval == "1M":
         return _floor(interval, open_us + 32 * 86_400 * US_PER_S)
-    return open_us + _length_us(interval)
+    return open_us + length_us(interval)
 
 
 def _back(interval: str, open_us: int, bars: int) -> int:
@@ -178,4 +195,4 @@ def _back(interval: str, open_us: int, bars: int) -> int:
         instant = from_us(open_us)
         month = instant.year * 12 + instant.month - 1 - bars
         return to_us(datetime(max(1970, month // 12), month % 12 + 1, 1, tzinfo=UTC))
-    return open_us - bars * _length_us(interval)
+    return open_us - bars * length_us(interval)

@@ -51,7 +51,7 @@ def level_frames(market: SimMarket, changes: tuple[LevelChange, ...], time_us: i
     """A `price_change` event: each level of Up and its mirror of Down."""
     up, down = market.listing.up_token, market.listing.down_token
     bid, ask = market.book.best_bid, market.book.best_ask
-    hashes = {token: _book_hash(token, time_us) for token in (up, down)}
+    hashes = {token: _change_hash(token, time_us) for token in (up, down)}
     rows: list[Json] = []
     for change in changes:
         size, opposite = size_text(change.size), _OPPOSITE[change.side]
@@ -151,11 +151,11 @@ def book_object(market: SimMarket, token: str) -> Json:
     last = market.book.last_price
     if last is not None and token != market.listing.up_token:
         last = WHOLE - last
-    return {
+    book: Json = {
         "market": market.listing.condition_id,
         "asset_id": token,
         "timestamp": _ms(market.updated_us),
-        "hash": _book_hash(token, market.updated_us),
+        "hash": "",
         "bids": [{"price": price_text(p), "size": size_text(bids[p])} for p in sorted(bids)],
         "asks": [{"price": price_text(p), "size": size_text(asks[p])} for p in sorted(asks, reverse=True)],
         "min_order_size": str(MIN_SIZE),
@@ -163,6 +163,8 @@ def book_object(market: SimMarket, token: str) -> Json:
         "neg_risk": False,
         "last_trade_price": "" if last is None else price_text(last),
     }
+    # The venue's hash is of this very text, with an empty hash in it.
+    return book | {"hash": hashlib.sha1(_encode(book), usedforsecurity=False).hexdigest()}
 
 
 def token_ladders(market: SimMarket, token: str) -> tuple[Ladder, Ladder]:
@@ -252,8 +254,8 @@ def _change(token: str, price: int, size: str, side: str, digest: str, best_bid:
     }
 
 
-def _book_hash(token: str, time_us: int) -> str:
-    # The venue's hash is of the book's text; here it only has to differ from state to state.
+def _change_hash(token: str, time_us: int) -> str:
+    # The venue's hash is of the book after the change, with fields that no reader can know; here it only has to differ from state to state.
     return hashlib.sha1(f"{token}:{time_us}".encode(), usedforsecurity=False).hexdigest()
 
 

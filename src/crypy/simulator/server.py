@@ -15,6 +15,7 @@ from typing import Self
 from crypy.domain.instruments import coin_of
 from crypy.domain.times import DAY_S, US_PER_S
 from crypy.marketdata.synthetic import SyntheticMarket
+from crypy.marketdata.synthetic_profile import default_profile, read_profile
 from crypy.runtime.clocks import SimClock, wall_us
 from crypy.simulator import binance_archive, binance_rest, binance_stream
 from crypy.simulator.binance_archive import ArchiveServer
@@ -150,7 +151,9 @@ class Simulator:
         epoch_us = wall_us() if settings.epoch_us is None else settings.epoch_us
         today = epoch_us // US_PER_S // DAY_S
         coins = [coin_of(symbol) for symbol in settings.symbols]
-        market = SyntheticMarket(settings.seed, coins, today - settings.history_days, settings.trades_per_day)
+        laws = read_profile(Path(settings.profile)) if settings.profile else default_profile()
+        first_day = today - settings.history_days
+        market = SyntheticMarket(settings.seed, coins, first_day, settings.trades_per_day, profile=laws.of(coins))
         # All days up to now are walked through once, so that nobody waits for them later.
         market.truth(today)
         self._make_world: Callable[[SimClock], PriceWorld] = lambda clock: SyntheticWorld(market, clock)

@@ -13,7 +13,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     The clock stands at `epoch_us` (the wall's now, or a recording's first frame, where it is `None`) until `start_after_s` seconds of
     wall time have passed, and then runs `speed` times as fast as the wall. `replay` is a folder of recordings; without one the market is
-    synthetic, begins `history_days` before the epoch's day and trades `trades_per_day` times in each symbol on average. Ports of 0 take any free
+    synthetic, begins `history_days` before the epoch's day and trades `trades_per_day` times in each symbol on average; `profile` is a file
+    with its laws (as `crypy data simulate --write-profile` writes it), the default's without one. Ports of 0 take any free
     one. `venues` names what is served besides Binance, `durations` the prediction markets' windows.
     """
 
@@ -21,6 +22,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 7
     trades_per_day: float = 90_000.0
     history_days: int = 10
+    profile: str = ""
     replay: str = ""
     epoch_us: int | None = None
     speed: float = 1.0

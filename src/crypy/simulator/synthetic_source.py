@@ -13,6 +13,7 @@ from crypy.domain.ports import Clock
 from crypy.domain.times import DAY_S, US_PER_S
 from crypy.marketdata.synthetic import HOUR_US, SyntheticMarket
 from crypy.marketdata.synthetic_tape import QuoteBatch, single_trades
+from crypy.marketdata.trade_merge import concatenated
 from crypy.marketdata.trades import TradeBatch
 from crypy.simulator.binance_source import Depth, Frame, Levels, Listing, Span, TradeKind
 from crypy.simulator.binance_wire import (
@@ -84,7 +85,7 @@ class SyntheticSource:
         found = TradeBatch.of(())
         while start_us < end_us and len(found) < span.limit:
             stop_us = min(end_us, (start_us // HOUR_US + 1) * HOUR_US)
-            found = _joined(found, self._kind(symbol, kind, market.trades(symbol, start_us, stop_us)))
+            found = concatenated([found, self._kind(symbol, kind, market.trades(symbol, start_us, stop_us))])
             start_us = stop_us
         return found[: span.limit]
 
@@ -92,8 +93,7 @@ class SyntheticSource:
         return self._market.trades(symbol, start_us, min(end_us, now_us + 1))
 
     def depth(self, symbol: str, limit: int, now_us: int) -> Depth | None:
-        start_us = max(self._market.first_us, now_us - 60 * US_PER_S)
-        quotes = self._market.quotes(symbol, start_us, now_us + 1)
+        quotes = self._last_quotes(symbol, now_us)
         if not len(quotes):
             return None
         tick_e8, lot_e8 = self._market.coin_profile(symbol).tick_e8, self._market.coin_profile(symbol).lot_e8
@@ -113,12 +113,21 @@ class SyntheticSource:
         # Archive and klines walk forward through time: they need no more than the day at hand.
         return SyntheticSource(self._market.twin(days_kept=1, hours_kept=4))
 
+    def _last_quotes(self, symbol: str, now_us: int) -> QuoteBatch:
+        """Quotes up to now, the last one among them however long ago it was made: a halt leaves the book as it stood."""
+        start_us = now_us - 60 * US_PER_S
+        quotes = self._market.quotes(symbol, max(self._market.first_us, start_us), now_us + 1)
+        while not len(quotes) and start_us > self._market.first_us:
+            start_us -= HOUR_US
+            quotes = self._market.quotes(symbol, max(self._market.first_us, start_us), now_us + 1)
+        return quotes
+
     def _newest(self, symbol: str, kind: TradeKind, limit: int, end_us: int) -> TradeBatch:
         hour = (end_us - 1) // HOUR_US
         found = TradeBatch.of(())
         while hour * HOUR_US >= self._market.first_us and len(found) < limit:
             batch = self._market.trades(symbol, hour * HOUR_US, min(end_us, (hour + 1) * HOUR_US))
-            found = _joined(self._kind(symbol, kind, batch), found)
+            found = concatenated([self._kind(symbol, kind, batch), found])
             hour -= 1
         return found[max(0, len(found) - limit) :]
 
@@ -212,20 +221,6 @@ def _ladder(
         (price, size // lot_e8 * lot_e8 or lot_e8) for price, size in zip(prices, sizes, strict=True) if price > 0
     ]
     return [(best_e8, best_quantity_e8), *levels[1:]]
-
-
-def _joined(left: TradeBatch, right: TradeBatch) -> TradeBatch:
-    if not len(left) or not len(right):
-        return left if len(left) else right
-    return TradeBatch(
-        np.concatenate([left.id, right.id]),
-        np.concatenate([left.price_e8, right.price_e8]),
-        np.concatenate([left.quantity_e8, right.quantity_e8]),
-        np.concatenate([left.first_id, right.first_id]),
-        np.concatenate([left.last_id, right.last_id]),
-        np.concatenate([left.time_us, right.time_us]),
-        np.concatenate([left.buyer_is_maker, right.buyer_is_maker]),
-    )
 
 
 def _decimal(units_e8: int) -> Decimal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 
@@ -9,8 +11,9 @@ import numpy as np
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """Waits of a feed, in seconds of its clock.
 
-    `ping_s`: after so much silence we ask whether the venue is there. `silence_s`: a connection without any message for so long is
-    dead. `data_silence_s`: one that only says it is alive, without market data, is no better. `look_s`: how often all this is looked at.
+    `ping_s`: after so much silence we ask whether the venue is there. `keep_alive_s`: how often we say that we are there, whatever comes.
+    `silence_s`: a connection without any message for so long is dead. `data_silence_s`: one that only says it is alive, without market
+    data, is no better. `max_age_s`: a connection is made anew before the venue cuts it. `look_s`: how often all this is looked at.
     `answer_s`: how long a subscription may stay unanswered. `resync_s`: the wait before a book that was lost again is asked for
     again, doubling. `reorder_s`: how long a hole may close by itself before the past is asked.
     `grace_s`: how long after its end a candle may be outstanding before it is asked for. `give_up_s`: how long a hole may last
@@ -19,8 +22,10 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ping_s: float = 5.0
+    keep_alive_s: float = math.inf
     silence_s: float = 10.0
     data_silence_s: float = 300.0
+    max_age_s: float = math.inf
     look_s: float = 1.0
     answer_s: float = 10.0
     resync_s: float = 1.0
@@ -31,6 +36,10 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     first_backoff_s: float = 0.5
     backoff_s: float = 5.0
     most_backoff_s: float = 60.0
+
+    def times(self, speed: float) -> Patience:
+        """The same waits on the wall for a clock that runs `speed` times as fast."""
+        return Patience(**{name: value * speed for name, value in msgspec.structs.asdict(self).items()})
 
 
 class Backoff:

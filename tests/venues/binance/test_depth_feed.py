@@ -14,16 +14,19 @@ import pytest
 from aiohttp import web
 from binance_fake import FakeVenue
 from depth_kit import recorded
+from loopback_venue import running
 
-from crypy.marketdata.depth import DepthBook, Level
+from crypy.marketdata.book_source import LiveBook
+from crypy.marketdata.depth import Level
 from crypy.runtime.clocks import SimClock, SystemClock, wall_us
 from crypy.runtime.transport import NetTransport
 from crypy.simulator.faults import Fault
 from crypy.simulator.server import Simulator
 from crypy.simulator.settings import ServeSettings
 from crypy.testing.clock import ManualClock
+from crypy.venues.asking import RequestPace
 from crypy.venues.binance.depth import DepthSync, read_change, read_whole
-from crypy.venues.binance.depth_feed import BinanceDepthFeed, SnapshotBudget
+from crypy.venues.binance.depth_feed import BinanceDepthFeed
 from crypy.venues.patience import Patience
 
 QUICK = Patience(look_s=0.01, settled_s=0.0, first_backoff_s=0.01, backoff_s=0.02, most_backoff_s=0.05)
@@ -53,7 +56,7 @@ class Market:
         self.id += 1
         self.bids[price] = quantity
         if told:
-            await self.venue.send_raw(self.message(self.id, [[price, quantity]]))
+            await self.venue.send(self.message(self.id, [[price, quantity]]))
 
     def message(self, id_: int, bids: list[list[str]]) -> bytes:
         data = {
@@ -87,24 +90,18 @@ async def feed_at(venue: FakeVenue, clock: Any = None, **options: Any) -> AsyncI
     told: list[Told] = []
     changed = asyncio.Event()
 
-    def on_book(symbol: str, book: DepthBook) -> None:
-        told.append((symbol, book.valid, book.reason, book.best_bid, book.epoch))
+    def on_book(book: LiveBook) -> None:
+        told.append((book.symbol, book.valid, book.reason, book.levels.best_bid, book.epoch))
         changed.set()
 
     async with NetTransport(clock) as transport:
         feed = BinanceDepthFeed(
-            transport, clock, ["BTCUSDT"], venue.url, venue.rest_url, options.pop("on_book", on_book),
-            random=np.random.default_rng(1), patience=QUICK, **options,
+            transport, clock, ["BTCUSDT"], options.pop("on_book", on_book), random=np.random.default_rng(1),
+            stream_url=venue.root_url, rest_url=venue.rest_url, patience=QUICK, **options,
         )  # fmt: skip
-        task = asyncio.create_task(feed.run())
-        try:
+        async with running(feed.run):
             await venue.connected(1)
             yield Running(venue, feed, told, changed)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-            if not task.cancelled():
-                task.result()
 
 
 @pytest.fixture
@@ -203,7 +200,7 @@ async def test_rubbish_in_the_stream_changes_no_book(venue: FakeVenue) -> None:
         await market.update("101.00000000", "2.00000000")
         await run.until(lambda: run.book.valid)
         for rubbish in (b"{", market.message(102, [["x", "1"]]), market.message(102, [["101.00000000", "-1"]])):
-            await venue.send_raw(rubbish)
+            await venue.send(rubbish)
         await market.update("102.00000000", "1.00000000")
         await run.until(lambda: run.book.last_id == 102)
         assert (run.book.valid, run.book.epoch, run.feed.statistics().rubbish) == (True, 1, 3)
@@ -212,13 +209,14 @@ async def test_rubbish_in_the_stream_changes_no_book(venue: FakeVenue) -> None:
 async def test_what_the_reader_raises_ends_the_feed(venue: FakeVenue) -> None:
     market = Market(venue)
 
-    def on_book(symbol: str, book: DepthBook) -> None:
+    def on_book(book: LiveBook) -> None:
         raise RuntimeError("the reader is broken")
 
     clock = SystemClock()
     async with NetTransport(clock) as transport:
         feed = BinanceDepthFeed(
-            transport, clock, ["BTCUSDT"], venue.url, venue.rest_url, on_book, random=np.random.default_rng(1), patience=QUICK
+            transport, clock, ["BTCUSDT"], on_book, random=np.random.default_rng(1), stream_url=venue.root_url,
+            rest_url=venue.rest_url, patience=QUICK,
         )  # fmt: skip
         task = asyncio.create_task(feed.run())
         await venue.connected(1)
@@ -230,13 +228,14 @@ async def test_what_the_reader_raises_ends_the_feed(venue: FakeVenue) -> None:
 
 async def test_snapshots_are_asked_for_at_once_until_the_minutes_share_is_used_up() -> None:
     clock = ManualClock()
-    budget = SnapshotBudget(clock, 3)
+    budget = RequestPace(3, 60.0)
     taken: list[int] = []
     started_us = clock.now_us()
 
     async def take() -> None:
         for _ in range(7):
-            await budget.turn()
+            while wait_s := budget.take(clock.now_us()):
+                await clock.sleep(wait_s)
             taken.append((clock.now_us() - started_us) // 1_000_000)
 
     task = asyncio.create_task(take())
@@ -260,10 +259,10 @@ async def test_a_replayed_recording_with_faults_gives_the_recorded_books_or_none
     settings = ServeSettings(symbols=("BTCUSDT",), speed=60.0, replay=str(folder), venues=())
     states: list[bool] = []
 
-    def on_book(symbol: str, book: DepthBook) -> None:
+    def on_book(book: LiveBook) -> None:
         states.append(book.valid)
         if book.valid:
-            assert (book.bids(20), book.asks(20)) == truth[book.last_id]
+            assert (book.levels.bids(20), book.levels.asks(20)) == truth[book.levels.last_id]
 
     async with Simulator(settings) as simulator, NetTransport(simulator.clock) as transport:
         clock, urls = simulator.clock, simulator.ready.urls
@@ -271,7 +270,7 @@ async def test_a_replayed_recording_with_faults_gives_the_recorded_books_or_none
             simulator.faults.add(Fault(target="binance.stream", kind=kind, share=share))
         simulator.faults.add(Fault(target="binance.rest", kind="status", status=503, share=0.3))
         feed = BinanceDepthFeed(
-            transport, clock, ["BTCUSDT"], urls["stream"], urls["rest"], on_book, random=np.random.default_rng(1),
+            transport, clock, ["BTCUSDT"], on_book, random=np.random.default_rng(1), stream_url=urls["stream"], rest_url=urls["rest"],
             patience=Patience(silence_s=30.0, settled_s=5.0, backoff_s=1.0, most_backoff_s=2.0),
         )  # fmt: skip
         running = [asyncio.create_task(simulator.run()), asyncio.create_task(feed.run())]

@@ -10,48 +10,49 @@ from itertools import count
 from typing import Any
 
 import aiohttp
+import loopback_venue
+import msgspec
 import numpy as np
 import pytest
 from aiohttp import web
 from binance_fake import FakeVenue, ticker
+from loopback_venue import running
 
-from crypy.domain.events import Quote, Trade
+from crypy.domain.events import Trade
 from crypy.runtime.clocks import SystemClock
 from crypy.runtime.transport import NetTransport
-from crypy.venues.binance.feed import BinanceFeed, Gap, Patience
+from crypy.venues.binance.feed import BINANCE_PATIENCE, BinanceFeed
+from crypy.venues.patience import Patience
 
-QUICK = Patience(reorder_s=0.01, give_up_s=0.5, silence_s=5.0, max_age_s=1_000.0, backoff_s=0.01, most_backoff_s=0.05)
+
+def waits(**changed: float) -> Patience:
+    """The venue's usual waits but for those named."""
+    return msgspec.structs.replace(BINANCE_PATIENCE, **{"look_s": 0.05, **changed})
 
 
-class Seen:
-    """Everything that the feed handed on, and a way to wait for it."""
+QUICK = waits(
+    reorder_s=0.01,
+    give_up_s=0.5,
+    silence_s=5.0,
+    max_age_s=1_000.0,
+    first_backoff_s=0.01,
+    backoff_s=0.01,
+    most_backoff_s=0.05,
+)
+
+
+class Seen(loopback_venue.Seen):
+    """As every feed's, and each change of wholeness."""
 
     def __init__(self) -> None:
-        self.trades: list[Trade] = []
-        self.quotes: list[Quote] = []
-        self.gaps: list[Gap] = []
+        super().__init__()
         self.whole: list[tuple[str, bool]] = []
-        self._changed = asyncio.Event()
-
-    def note(self, kept: list[Any]) -> Callable[[Any], None]:
-        def take(value: Any) -> None:
-            kept.append(value)
-            self._changed.set()
-
-        return take
 
     def note_whole(self, symbol: str, whole: bool) -> None:
-        self.whole.append((symbol, whole))
-        self._changed.set()
+        self.note(self.whole)((symbol, whole))
 
     def ids(self, symbol: str = "BTCUSDT") -> list[int]:
         return [trade.id for trade in self.trades if trade.symbol == symbol]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
 
 
 class Running:
@@ -59,10 +60,7 @@ class Running:
         self.venue, self.feed, self.seen, self.task = venue, feed, seen, task
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that only the statistics show."""
-        async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - nothing tells of a change in the statistics
-                await asyncio.sleep(0.005)
+        await loopback_venue.until(condition)
 
 
 @asynccontextmanager
@@ -73,18 +71,14 @@ async def feed_at(
     clock = SystemClock()
     async with NetTransport(clock) as transport:
         feed = BinanceFeed(
-            transport, clock, symbols, venue.url, venue.rest_url,
+            transport, clock, symbols, venue.root_url, venue.rest_url,
             options.pop("on_trade", seen.note(seen.trades)), seen.note(seen.quotes),
             random=np.random.default_rng(1), on_gap=seen.note(seen.gaps), on_whole=seen.note_whole, patience=patience,
             **options,
         )  # fmt: skip
-        task = asyncio.create_task(feed.run())
-        try:
+        async with running(feed.run) as task:
             await venue.connected(1)
             yield Running(venue, feed, seen, task)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
 
 
 @pytest.fixture
@@ -95,7 +89,7 @@ async def venue() -> AsyncIterator[FakeVenue]:
 
 async def test_trades_and_quotes_are_handed_on_as_they_come(venue: FakeVenue) -> None:
     async with feed_at(venue) as run:
-        await venue.send(ticker("BTCUSDT", 5))
+        await venue.tell(ticker("BTCUSDT", 5))
         await venue.trades("BTCUSDT", 10, 11, 12)
         await run.seen.until(lambda: len(run.seen.trades) == 3)
         quote, trade = run.seen.quotes[0], run.seen.trades[0]
@@ -129,7 +123,7 @@ async def test_dropped_trades_are_fetched_before_later_ones_go_on(venue: FakeVen
 
 
 async def test_repeated_and_reordered_trades_come_out_once_and_in_order(venue: FakeVenue) -> None:
-    async with feed_at(venue, patience=Patience(reorder_s=5.0)) as run:
+    async with feed_at(venue, patience=waits(reorder_s=5.0)) as run:
         await venue.trades("BTCUSDT", 10, 10, 12, 11, 12, 14, 15, 13, 10)
         await run.seen.until(lambda: len(run.seen.trades) == 6)
         await run.until(lambda: run.feed.statistics().frames == 9)
@@ -140,8 +134,8 @@ async def test_repeated_and_reordered_trades_come_out_once_and_in_order(venue: F
 
 async def test_old_and_empty_quotes_are_not_handed_on(venue: FakeVenue) -> None:
     async with feed_at(venue) as run:
-        await venue.send(ticker("BTCUSDT", 5), ticker("BTCUSDT", 5), ticker("BTCUSDT", 4))
-        await venue.send(ticker("BTCUSDT", 6, bid="0.00000000"), ticker("BTCUSDT", 7))
+        await venue.tell(ticker("BTCUSDT", 5), ticker("BTCUSDT", 5), ticker("BTCUSDT", 4))
+        await venue.tell(ticker("BTCUSDT", 6, bid="0.00000000"), ticker("BTCUSDT", 7))
         await run.seen.until(lambda: len(run.seen.quotes) == 2)
         assert [quote.update_id for quote in run.seen.quotes] == [5, 7]
 
@@ -200,7 +194,9 @@ async def test_a_busy_venue_is_left_alone_for_as_long_as_it_asks(venue: FakeVenu
         headers = {"Retry-After": wait} if wait else {}
         venue.answers.append(lambda s=status, h=headers: web.json_response({"code": -1003}, status=s, headers=h))
     venue.past["BTCUSDT"] = 100
-    async with feed_at(venue, patience=Patience(reorder_s=0.0, give_up_s=20.0, backoff_s=0.01)) as run:
+    async with feed_at(
+        venue, patience=waits(reorder_s=0.0, give_up_s=20.0, first_backoff_s=0.01, backoff_s=0.01)
+    ) as run:
         before = asyncio.get_running_loop().time()
         await venue.trades("BTCUSDT", 10, 20)
         await run.seen.until(lambda: len(run.seen.trades) == 11)
@@ -232,7 +228,7 @@ async def test_rubbish_is_counted_and_does_no_harm(venue: FakeVenue) -> None:
             b'{"stream":"btcusdt@aggTrade","data":{"a":"x"}}',
             b'{"stream":"ethusdt@aggTrade","data":{}}',
         ):
-            await venue.send_raw(data)
+            await venue.send(data)
         await venue.trades("BTCUSDT", 11)
         await run.seen.until(lambda: len(run.seen.trades) == 2)
         told = run.feed.statistics()
@@ -243,22 +239,24 @@ async def test_rubbish_is_counted_and_does_no_harm(venue: FakeVenue) -> None:
 async def test_a_stream_of_nothing_but_rubbish_is_left(venue: FakeVenue) -> None:
     async with feed_at(venue):
         for _ in range(20):
-            await venue.send_raw(b"rubbish")
+            await venue.send(b"rubbish")
         await venue.connected(2)
 
 
 async def test_a_stalled_connection_is_made_anew(venue: FakeVenue) -> None:
-    async with feed_at(venue, patience=Patience(silence_s=0.2, backoff_s=0.01)) as run:
+    async with feed_at(venue, patience=waits(silence_s=0.2, first_backoff_s=0.01, backoff_s=0.01)) as run:
         await venue.connected(2)
         assert run.seen.whole[:2] == [("BTCUSDT", True), ("BTCUSDT", False)]
 
 
 async def test_a_connection_is_made_anew_before_it_is_too_old_and_when_the_venue_announces_it(venue: FakeVenue) -> None:
-    async with feed_at(venue, patience=Patience(silence_s=0.2, max_age_s=0.3, backoff_s=0.01)) as run:
+    async with feed_at(
+        venue, patience=waits(silence_s=0.2, max_age_s=0.3, first_backoff_s=0.01, backoff_s=0.01)
+    ) as run:
         # Frames keep coming, so that only age can end the connection; the last one may meet it closing.
         with contextlib.suppress(aiohttp.ClientConnectionResetError):
             for update in count():
-                await venue.send(ticker("BTCUSDT", update))
+                await venue.tell(ticker("BTCUSDT", update))
                 await asyncio.sleep(0.02)
                 if venue.connections > 1:
                     break
@@ -267,7 +265,7 @@ async def test_a_connection_is_made_anew_before_it_is_too_old_and_when_the_venue
         assert venue.connections == 2
     async with feed_at(venue):
         await venue.connected(3)
-        await venue.send_raw(b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}')
+        await venue.send(b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}')
         await venue.connected(4)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ from crypy.runtime.transport import NetTransport
 from crypy.simulator.faults import Fault
 from crypy.simulator.server import Simulator
 from crypy.simulator.settings import ServeSettings
-from crypy.venues.binance.feed import BinanceFeed, Patience
+from crypy.venues.binance.feed import BINANCE_PATIENCE, BinanceFeed
 from crypy.venues.binance.protocol import history_params, history_url, read_history
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -53,7 +54,9 @@ async def test_under_faults_every_trade_arrives_once_and_the_sequence_is_the_off
         feed = BinanceFeed(
             transport, clock, SYMBOLS, urls["stream"], urls["rest"], on_trade, lambda quote: None,
             random=np.random.default_rng(1), on_whole=data.set_whole,
-            patience=Patience(give_up_s=2_000.0, silence_s=100.0, backoff_s=1.0, most_backoff_s=4.0),
+            patience=msgspec.structs.replace(
+                BINANCE_PATIENCE, give_up_s=2_000.0, silence_s=100.0, first_backoff_s=0.5, backoff_s=1.0, most_backoff_s=4.0
+            ),
         )  # fmt: skip
         running = [asyncio.create_task(simulator.run()), asyncio.create_task(feed.run())]
         try:

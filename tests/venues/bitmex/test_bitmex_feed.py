@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from aiohttp import web
 from bitmex_wire import SYMBOL, SlowBook, answer, candle, message, quote, refusal, trade
-from loopback_venue import LoopbackVenue, Seen, until
+from loopback_venue import LoopbackVenue, Seen, running, until
 
 from crypy.domain.times import US_PER_S, parse_time_us
 from crypy.runtime.clocks import SimClock, wall_us
 from crypy.runtime.transport import NetTransport
 from crypy.venues.bitmex.feed import BitmexCallbacks, BitmexFeed, Wanted
 from crypy.venues.bitmex.history import BitmexCandles
-from crypy.venues.bitmex.session import TradesMissed
 from crypy.venues.patience import Patience
+from crypy.venues.session import TradesMissed
 
 # The clock stands at twenty seconds past a minute.
 START_US = 1_760_000_000_000_000
@@ -92,12 +92,8 @@ async def feed_at(bitmex: Bitmex | None = None, *, speed: float = 1.0, **options
             past_candles=BitmexCandles(transport, clock, venue.rest_url, request_pace_s=0.0).candles,
             **{"patience": QUICK, **options},
         )  # fmt: skip
-        task = asyncio.create_task(feed.run())
-        try:
+        async with running(feed.run) as task:
             yield Running(bitmex, venue, feed, seen, task)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
 
 
 BOOK = {"book": "orderBookL2"}
@@ -116,7 +112,13 @@ async def test_a_book_is_kept_by_ids_and_handed_on_with_every_change() -> None:
         assert book is not None
         assert (book.bids(), book.asks()) == (slow.levels("Buy"), slow.levels("Sell"))
     assert run.seen.books[1][3] == (10_000_000_000, 7 * 10**8)
-    assert (told.losses, told.books_valid, told.rubbish, told.fault, told.connected) == (0, {SYMBOL: True}, 0, "", True)
+    assert (told.books_lost, told.books_valid, told.rubbish, told.fault, told.connected) == (
+        0,
+        {SYMBOL: True},
+        0,
+        "",
+        True,
+    )
 
 
 async def test_a_row_that_cannot_be_is_told_and_the_book_won_back() -> None:
@@ -130,7 +132,7 @@ async def test_a_row_that_cannot_be_is_told_and_the_book_won_back() -> None:
         book = run.feed.book(SYMBOL)
         assert book is not None
         assert book.bids() == run.bitmex.book.levels("Buy")
-        assert (run.feed.statistics().losses, run.venue.connections) == (1, 1)
+        assert (run.feed.statistics().books_lost, run.venue.connections) == (1, 1)
 
 
 async def test_a_closed_connection_makes_the_book_invalid_and_a_new_one_whole() -> None:

@@ -11,7 +11,8 @@ from bitmex_wire import NOW_US, SYMBOL, SlowBook, answer, candle, message, quote
 from crypy.domain.errors import Unreadable
 from crypy.domain.times import US_PER_S
 from crypy.venues.bitmex.protocol import BitmexTrade
-from crypy.venues.bitmex.session import BitmexSession, BookChanged, Leave, Refused, TradesMissed, Wanted
+from crypy.venues.bitmex.session import BitmexSession, Wanted
+from crypy.venues.session import BookChanged, Leave, Refused, TradesMissed
 
 MINUTE = NOW_US // (60 * US_PER_S)
 BOOK = f"orderBookL2:{SYMBOL}"

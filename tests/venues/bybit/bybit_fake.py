@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
+from loopback_venue import LoopbackVenue
 
 START_MS = 1_735_689_600_000
 START_US = START_MS * 1_000
@@ -73,86 +71,38 @@ def book(
     return {"topic": f"orderbook.50.{symbol}", "ts": START_MS + 5, "type": kind, "data": data, "cts": START_MS + 3}
 
 
-class FakeBybit:
-    """`url` (ws) and `rest_url` (http). REST knows every candle since the start that its clock `now_ms` has seen, but for `absent`."""
+class FakeBybit(LoopbackVenue):
+    """REST knows every candle since the start that its clock `now_ms` has seen, but for `absent`. `stuck` stands in for its answers where it is set."""
 
     def __init__(self) -> None:
+        super().__init__(self._obey, self._get)
         self.now_ms = START_MS
         self.first_ms = START_MS - 10_000 * MINUTE_MS
         self.absent: set[int] = set()
         self.answers: list[Callable[[], web.StreamResponse]] = []
-        self.asked: list[dict[str, str]] = []
+        self.stuck: Callable[[], Awaitable[web.StreamResponse]] | None = None
         self.commands: list[dict[str, Any]] = []
-        self.refuse: list[int] = []
         self.wrong: set[str] = set()
-        self.mute = False
+        self.unanswered = False
         self.no_pong = False
-        self.closed = 0
-        self.connections = 0
-        self.paths: list[str] = []
-        self._topics: set[str] = set()
-        self._sockets: list[web.WebSocketResponse] = []
-        self._requests: list[web.Request] = []
-        self._news = asyncio.Condition()
-        self._runner: web.AppRunner | None = None
-
-    async def __aenter__(self) -> FakeBybit:
-        app = web.Application()
-        app.router.add_get("/v5/public/{category}", self._stream)
-        app.router.add_get("/v5/market/kline", self._kline)
-        app.router.add_get("/v5/market/time", self._time)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        port = self._runner.addresses[0][1]
-        self.url, self.rest_url = f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        for request in self._requests:
-            if request.transport is not None:
-                request.transport.abort()
-        assert self._runner is not None
-        await self._runner.cleanup()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Return when something that the venue sees has come true."""
-        async with asyncio.timeout(10), self._news:
-            await self._news.wait_for(condition)
+        self.topics: set[str] = set()
+        self._subscribed_on = 0
 
     async def connected(self, count: int = 1) -> None:
         """Return when that many connections were made, and the newest has subscribed to something."""
-        await self.until(lambda: self.connections >= count and bool(self._topics))
+        await self.until(
+            lambda: self.connections >= count and self._subscribed_on == self.connections and bool(self.topics)
+        )
 
     @property
     def pings(self) -> int:
         return sum(command["op"] == "ping" for command in self.commands)
 
-    @property
-    def topics(self) -> set[str]:
-        return set(self._topics)
-
-    async def send(self, *messages: dict[str, Any]) -> None:
+    async def tell(self, *messages: dict[str, Any]) -> None:
         """Send events on the newest connection; the venue's clock moves with them."""
         for message in messages:
             self.now_ms = max(self.now_ms, message["ts"])
-            await self.send_raw(json.dumps(message, separators=(",", ":")).encode())
-
-    async def send_raw(self, data: bytes) -> None:
-        await self._sockets[-1].send_str(data.decode("utf-8", "surrogateescape"))
-
-    async def close(self) -> None:
-        await self._sockets[-1].close()
-
-    def cut(self, half: bytes = b"") -> None:
-        """Drop the line; `half` is written before it, such as the beginning of a frame."""
-        transport = self._requests[-1].transport
-        assert transport is not None
-        if half:
-            transport.write(half)
-        transport.close()
+            await self.send(json.dumps(message, separators=(",", ":")))
 
     def row(self, number: int, length_ms: int = MINUTE_MS) -> list[str]:
         """The REST form of a candle."""
@@ -160,59 +110,40 @@ class FakeBybit:
         names = ("open", "high", "low", "close", "volume", "turnover")
         return [str(START_MS + number * length_ms), *(told[name] for name in names)]
 
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
-        if self.refuse:
-            return web.Response(status=self.refuse.pop(0))
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        async with self._news:
-            self.connections += 1
-            self._topics = set()
-            self._sockets.append(socket)
-            self._requests.append(request)
-            self.paths.append(request.path)
-            self._news.notify_all()
-        with suppress(ConnectionError):
-            async for message in socket:
-                if message.type == WSMsgType.TEXT:
-                    await self._obey(socket, json.loads(message.data))
-        async with self._news:
-            self.closed += 1
-            self._news.notify_all()
-        return socket
-
-    async def _obey(self, socket: web.WebSocketResponse, command: dict[str, Any]) -> None:
-        async with self._news:
-            self.commands.append(command)
-            answer = self._answer(command)
-            self._news.notify_all()
-        if answer is not None:
-            await socket.send_str(json.dumps(answer))
+    def _obey(self, text: str) -> list[str]:
+        command = json.loads(text)
+        self.commands.append(command)
+        if self._subscribed_on != self.connections:
+            self._subscribed_on, self.topics = self.connections, set()
+        answer = self._answer(command)
+        return [] if answer is None else [json.dumps(answer)]
 
     def _answer(self, command: dict[str, Any]) -> dict[str, Any] | None:
         about = {"conn_id": "2324d924-aa4d", "req_id": command["req_id"], "op": command["op"]}
         if command["op"] == "ping":
             return None if self.no_pong else {"success": True, "ret_msg": "pong", **about}
-        if self.mute:
+        if self.unanswered:
             return None
         names = set(command["args"])
         if command["op"] == "unsubscribe":
-            self._topics -= names
+            self.topics -= names
             return {"success": True, "ret_msg": "", **about}
-        if names & self._topics:
-            return {"success": False, "ret_msg": f"error:already subscribed,topic:{min(names & self._topics)}", **about}
+        if names & self.topics:
+            return {"success": False, "ret_msg": f"error:already subscribed,topic:{min(names & self.topics)}", **about}
         if names & self.wrong or len(command["args"]) > 10:
             return {"success": False, "ret_msg": f"error:handler not found,topic:{min(names)}", **about}
-        self._topics |= names
+        self.topics |= names
         return {"success": True, "ret_msg": "subscribe", **about}
 
-    async def _kline(self, request: web.Request) -> web.StreamResponse:
-        async with self._news:
-            self.asked.append(dict(request.query))
-            self._news.notify_all()
+    def _get(self, path: str, query: dict[str, str]) -> web.StreamResponse | Awaitable[web.StreamResponse]:
+        if path == "/v5/market/time":
+            nano = str(self.now_ms * 1_000_000)
+            return web.json_response(self.envelope({"timeSecond": nano[:10], "timeNano": nano}))
+        assert path == "/v5/market/kline"
+        if self.stuck is not None:
+            return self.stuck()
         if self.answers:
             return self.answers.pop(0)()
-        query = request.query
         length_ms = next(ms for ms, word in _WORDS.items() if word == query["interval"])
         last = (min(int(query["end"]), self.now_ms) - START_MS) // length_ms
         first = -(-(max(int(query["start"]), self.first_ms) - START_MS) // length_ms)
@@ -220,10 +151,6 @@ class FakeBybit:
         rows = [self.row(number, length_ms) for number in numbers[: int(query["limit"])]]
         result = {"category": query["category"], "symbol": query["symbol"], "list": rows}
         return web.json_response(self.envelope(result))
-
-    async def _time(self, _: web.Request) -> web.Response:
-        nano = str(self.now_ms * 1_000_000)
-        return web.json_response(self.envelope({"timeSecond": nano[:10], "timeNano": nano}))
 
     def envelope(self, result: dict[str, Any], code: int = 0, message: str = "OK") -> dict[str, Any]:
         return {"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": self.now_ms}

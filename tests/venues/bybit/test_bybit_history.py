@@ -15,7 +15,8 @@ from crypy.domain.ports import Connection, HttpResponse, OnFrame
 from crypy.runtime.clocks import SystemClock
 from crypy.runtime.transport import NetTransport
 from crypy.testing.jumping import JumpingClock, run_jumping
-from crypy.venues.bybit.history import BybitCandles, RequestPace
+from crypy.venues.asking import RequestPace
+from crypy.venues.bybit.history import BybitCandles
 
 MINUTE_US = 60_000_000
 
@@ -230,4 +231,4 @@ def test_requests_keep_the_pace() -> None:
         assert eleventh - first >= 5.0 - 1e-6
     assert asked_s[-1] < 10.1
     with pytest.raises(ConfigError, match="at least 1"):
-        RequestPace(0)
+        RequestPace(0, 5.0)

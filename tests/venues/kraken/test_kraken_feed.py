@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from kraken_wire import SlowBook, book, candle_row, candles, golden_book, instruments, rest_trades, trade_us, trades
-from loopback_venue import LoopbackVenue, Seen, until
+from loopback_venue import LoopbackVenue, Seen, running, until
 
 from crypy.domain.events import Trade
 from crypy.domain.times import US_PER_S
@@ -118,12 +118,8 @@ async def feed_at(kraken: Kraken | None = None, *, speed: float = 1.0, **options
             past_trades=KrakenTrades(transport, clock, venue.rest_url),
             **{"patience": QUICK, **options},
         )  # fmt: skip
-        task = asyncio.create_task(feed.run())
-        try:
+        async with running(feed.run) as task:
             yield Running(kraken, venue, feed, seen, clock, task)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
 
 
 BOOK = {"depth": 10}
@@ -143,7 +139,7 @@ async def test_a_proved_book_is_handed_on_with_every_change() -> None:
         assert run.feed.book("BTC/USD") is not None
     assert run.seen.books[1] == ("BTC/USD", True, 1, (4_528_350_000_000, 50_000_000), (4_528_520_000_000, 100_000))
     assert run.seen.books[2][4] == (4_528_500_000_000, 25_000_000)
-    assert (told.proved, told.mismatches, told.books_valid, told.system) == (3, 0, {"BTC/USD": True}, "online")
+    assert (told.proved, told.books_lost, told.books_valid, told.system) == (3, 0, {"BTC/USD": True}, "online")
     assert (told.connected, told.fault, told.rubbish) == (True, "", 0)
 
 
@@ -155,7 +151,7 @@ async def test_a_wrong_checksum_is_told_and_the_book_won_back() -> None:
         assert [(valid, epoch) for _, valid, epoch, *_ in run.seen.books] == [(True, 1), (False, 1), (True, 2)]
         assert run.seen.books[1][3:] == (None, None)
         told = run.feed.statistics()
-    assert (told.mismatches, told.connects, run.subscribed("book")) == (1, 1, 2)
+    assert (told.books_lost, told.connects, run.subscribed("book")) == (1, 1, 2)
 
 
 async def test_a_dropped_update_is_found_out_by_the_next_one() -> None:
@@ -174,7 +170,7 @@ async def test_snapshots_that_are_wrong_themselves_are_asked_for_until_one_is_ri
     async with feed_at(kraken, wanted=BOOK) as run:
         await run.seen.until(lambda: any(valid for _, valid, *_ in run.seen.books))
         assert [valid for _, valid, *_ in run.seen.books] == [False, False, False, True]
-        assert run.feed.statistics().mismatches == 3
+        assert run.feed.statistics().books_lost == 3
 
 
 async def test_a_closed_connection_makes_the_book_invalid_and_a_new_one_whole() -> None:

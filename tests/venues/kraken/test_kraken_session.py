@@ -13,7 +13,8 @@ from crypy.domain.errors import ConfigError, Unreadable
 from crypy.domain.events import Candle, Trade
 from crypy.domain.times import US_PER_S
 from crypy.venues.kraken.protocol import SystemStatus
-from crypy.venues.kraken.session import BookChanged, KrakenSession, Refused, Wanted
+from crypy.venues.kraken.session import KrakenSession, Wanted
+from crypy.venues.session import BookChanged, Leave, Refused
 
 MINUTE = NOW_US // (60 * US_PER_S)
 
@@ -234,7 +235,7 @@ def test_a_subscription_without_an_answer_is_a_complaint() -> None:
     wire = Wire(intervals_s=(60,), trades=True)
     assert wire.passes(9) == []
     (complaint,) = wire.passes(2)
-    assert complaint == SystemStatus("", "no answer to the subscription to ohlc BTC/USD for 10 s")
+    assert complaint == Leave("no answer to the subscription to ohlc BTC/USD for 10 s")
     answered = Wire(intervals_s=(60,), trades=True)
     answered.answers_all()
     assert answered.passes(100) == []

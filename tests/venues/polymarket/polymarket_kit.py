@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+import msgspec
+
 from crypy.domain.durations import Duration
 from crypy.domain.ports import Clock
 from crypy.domain.settlement import Outcome
@@ -20,14 +22,17 @@ from crypy.testing.path_world import PathWorld, wandering
 from crypy.venues.polymarket.clob import ClobClient
 from crypy.venues.polymarket.discovery import Markets
 from crypy.venues.polymarket.events import MarketTrade
-from crypy.venues.polymarket.feed import FeedTiming, MarketCallbacks
+from crypy.venues.polymarket.feed import POLYMARKET_PATIENCE, MarketCallbacks
 
 # A Tuesday, 09:02:30 in New York in winter: no window of any duration begins or ends nearby.
 START_US = 1_767_103_350 * 1_000_000
 # The clock runs faster than the wall, so that books have something to tell.
 SPEED = 10.0
 # In seconds of the wall: far shorter than in use, far longer than a turn of the loop.
-WALL = FeedTiming(ping_s=0.05, dead_s=3.0, silence_s=1.5, rest_s=0.3, tick_s=0.02, first_backoff_s=0.02)
+WALL = msgspec.structs.replace(
+    POLYMARKET_PATIENCE, keep_alive_s=0.05, silence_s=3.0, data_silence_s=1.5, answer_s=0.3, look_s=0.02, first_backoff_s=0.02,
+    backoff_s=0.04,
+)  # fmt: skip
 QUICK = WALL.times(SPEED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from polymarket_kit import QUICK, WALL, Recorder, Venue, running, venue
 
@@ -11,7 +12,8 @@ from crypy.domain.instruments import ONE
 from crypy.domain.times import US_PER_S
 from crypy.simulator.faults import Fault
 from crypy.simulator.polymarket_exchange import SimMarket
-from crypy.venues.polymarket.feed import FeedTiming, MarketFeed
+from crypy.venues.patience import Patience
+from crypy.venues.polymarket.feed import MarketFeed
 
 STREAM = "polymarket.stream"
 
@@ -29,9 +31,16 @@ def tokens_of(market: SimMarket) -> tuple[str, str]:
     return market.listing.up_token, market.listing.down_token
 
 
-def feed_of(at: Venue, seen: Recorder, timing: FeedTiming = QUICK, room: int = 200) -> MarketFeed:
+def feed_of(at: Venue, seen: Recorder, patience: Patience = QUICK, room: int = 200) -> MarketFeed:
     return MarketFeed(
-        at.transport, at.clock, at.stream_url, seen.callbacks(), clob=at.clob, timing=timing, tokens_per_connection=room
+        at.transport,
+        at.clock,
+        at.stream_url,
+        seen.callbacks(),
+        clob=at.clob,
+        patience=patience,
+        random=np.random.default_rng(1),
+        tokens_per_connection=room,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from polymarket_kit import QUICK, WALL, Recorder, Venue, running, venue
 
@@ -18,9 +19,10 @@ from crypy.marketdata.recording import Recording
 from crypy.runtime.recording_transport import RecordingTransport, Source
 from crypy.simulator.faults import Fault
 from crypy.simulator.polymarket_exchange import SimMarket
+from crypy.venues.patience import Patience
 from crypy.venues.polymarket.clob import ClobClient
 from crypy.venues.polymarket.events import BookChanged, MarketResolved, MarketTrade, TickSizeChanged
-from crypy.venues.polymarket.feed import FeedTiming, MarketCallbacks, MarketFeed
+from crypy.venues.polymarket.feed import MarketCallbacks, MarketFeed
 from crypy.venues.polymarket.recorded import RecordedMarkets
 
 STREAM = "polymarket.stream"
@@ -74,7 +76,7 @@ class Live:
 @asynccontextmanager
 async def recorded(
     folder: Path,
-    timing: FeedTiming = QUICK,
+    patience: Patience = QUICK,
     acting: bool = True,
     speed: float = 10.0,
     durations: tuple[str, ...] = ("5m", "1h"),
@@ -91,7 +93,15 @@ async def recorded(
             lambda *told: (story.on_resolved(*told), seen.on_resolved(*told))[0],
             lambda *told: (story.on_tick(*told), seen.on_tick_size(*told))[0],
         )
-        feed = MarketFeed(transport, at.clock, at.stream_url, both, clob=ClobClient(transport, clob_url), timing=timing)
+        feed = MarketFeed(
+            transport,
+            at.clock,
+            at.stream_url,
+            both,
+            clob=ClobClient(transport, clob_url),
+            patience=patience,
+            random=np.random.default_rng(1),
+        )
         async with running(feed.run):
             yield Live(at, feed, story, seen)
         keeper.close()

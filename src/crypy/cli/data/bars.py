@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from crypy.cli.data.options import End, Start, Symbols, World
+from crypy.cli.data.options import End, FromFiles, Start, Symbols, World
 from crypy.cli.options import AsJson, ConfigFile, DataDir, print_json
 
 
@@ -15,6 +15,7 @@ def bars(
     start: Start = "",
     end: End = "",
     limit: Annotated[int, typer.Option(help="The last so many seconds where no start is given.")] = 60,
+    source: FromFiles = None,
     world: World = "live",
     data_dir: DataDir = None,
     config: ConfigFile = None,
@@ -22,8 +23,9 @@ def bars(
 ) -> None:
     """Second bars out of the store."""
     from crypy.app.data.bars import second_bars
+    from crypy.app.data.stores import Place
 
-    rows = second_bars(symbol, start, end, limit, data_dir, config, world)
+    rows = second_bars(symbol, start, end, limit, Place(data_dir, config, world, source))
     if as_json:
         print_json({"symbol": symbol, "bars": rows})
         return
@@ -37,6 +39,7 @@ def sequence(
     end: End = "",
     symbols: Symbols = "",
     length: Annotated[int, typer.Option(help="Windows of each step.")] = 8,
+    source: FromFiles = None,
     world: World = "live",
     data_dir: DataDir = None,
     config: ConfigFile = None,
@@ -44,8 +47,9 @@ def sequence(
 ) -> None:
     """The feature sequence that ends at a moment: what a model would eat."""
     from crypy.app.data.bars import sequence_at
+    from crypy.app.data.stores import Place
 
-    result = sequence_at(end, symbols, length, data_dir, config, world)
+    result = sequence_at(end, symbols, length, Place(data_dir, config, world, source))
     if as_json:
         print_json(result)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,3 +13,9 @@ Symbols = Annotated[
 Start = Annotated[str, typer.Option("--start", help="First moment, ISO 8601 UTC.")]
 World = Annotated[str, typer.Option("--world", help="Whose store: live, or a simulated world such as synthetic-7.")]
 End = Annotated[str, typer.Option("--end", help="Moment after the last, ISO 8601 UTC.")]
+FromFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--source", help="Files instead of the store: Binance archives, candles, an export, or another store."
+    ),
+]

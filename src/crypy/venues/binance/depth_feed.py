@@ -9,17 +9,17 @@ lost again and again waits longer each time.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
 import numpy as np
 
 from crypy.domain.errors import Unavailable, VenueError
 from crypy.domain.ports import Clock, HttpResponse, Transport
 from crypy.domain.times import US_PER_S
+from crypy.marketdata.book_source import BookBoard, LiveBook, OnBook
 from crypy.marketdata.depth import DepthBook
-from crypy.venues.asking import Asking
+from crypy.venues.asking import Asking, RequestPace
 from crypy.venues.binance.capabilities import BINANCE
 from crypy.venues.binance.depth import (
     SNAPSHOT_LEVELS,
@@ -29,87 +29,86 @@ from crypy.venues.binance.depth import (
     snapshot_params,
     snapshot_url,
 )
-from crypy.venues.binance.protocol import MarketStream, Shutdown, read_snapshot
+from crypy.venues.binance.protocol import MarketStream, read_snapshot
+from crypy.venues.binance.session import Lost, StreamEvent, StreamSession
 from crypy.venues.line import Line
 from crypy.venues.patience import Backoff, Patience
+from crypy.venues.stream_books import DepthStatistics
 
-_MINUTE_US = 60 * US_PER_S
+_MINUTE_S = 60.0
 _SNAPSHOTS_PER_MINUTE = BINANCE.request_weight_per_minute // (2 * BINANCE.depth_weight)
-_PACE_S = 0.1
+DEPTH_PATIENCE = Patience(ping_s=math.inf)
 
 
-class DepthStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What the feed has seen since its start. `losses` counts books that had to be given up for a missing change, not ended connections;
-    `lag_us` is our clock less the venue's at the last change."""
+class BinanceDepthStatistics(DepthStatistics, frozen=True, kw_only=True):
+    """What the feed has seen since its start; `snapshots` were taken, `requests` made for them."""
 
-    connected: bool
-    connects: int
-    frames: int
-    rubbish: int
-    last_rubbish: str
-    changes: int
     snapshots: int
     requests: int
-    losses: int
-    valid: Mapping[str, bool]
-    lag_us: int
-    fault: str
 
 
 class BinanceDepthFeed:
-    """The books of some symbols, kept by changes every 100 ms while `run` runs. `levels` a side are asked for in snapshots."""
+    """The books of some symbols as a `BookSource`, kept by changes every 100 ms while `run` runs. `levels` a side are asked for in snapshots."""
 
     def __init__(
         self,
         transport: Transport,
         clock: Clock,
         symbols: Sequence[str],
-        stream_url: str,
-        rest_url: str,
-        on_book: Callable[[str, DepthBook], object],
+        on_book: OnBook,
         *,
         random: np.random.Generator,
-        patience: Patience | None = None,
+        stream_url: str = BINANCE.stream_url,
+        rest_url: str = BINANCE.rest_url,
         levels: int = SNAPSHOT_LEVELS,
+        patience: Patience = DEPTH_PATIENCE,
     ) -> None:
-        patience = patience or Patience()
-        self._clock = clock
-        self._on_book = on_book
+        self.venue = BINANCE.venue
         self._lag_us = 0
-        self._line = Line(
-            transport,
-            clock,
-            depth_stream_url(stream_url, symbols),
-            _DepthStream(symbols),
-            self._deliver,
-            patience,
-            random,
-        )
-        asking = Asking(transport, clock, _PACE_S)
-        budget = SnapshotBudget(clock, _SNAPSHOTS_PER_MINUTE)
-        self._asking = asking
+        session = StreamSession(MarketStream(symbols, depth=True))
+        url = depth_stream_url(stream_url, symbols)
+        self._line = Line(transport, clock, url, session, self._deliver, patience, random)
+        # Every try counts, the repeated ones too.
+        self._asking = Asking(transport, clock, RequestPace(_SNAPSHOTS_PER_MINUTE, _MINUTE_S))
         self._keepers = {
-            symbol: _Keeper(symbol, levels, asking, budget, clock, snapshot_url(rest_url), on_book, patience, random)
+            symbol: _Keeper(
+                symbol, levels, self._asking, clock, snapshot_url(rest_url), self._tell, patience, random
+            )
             for symbol in symbols
-        }
+        }  # fmt: skip
+        self._board = BookBoard([keeper.sync.book for keeper in self._keepers.values()], clock, on_book)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What is followed."""
+        return self._board.symbols
+
+    @property
+    def fault(self) -> str:
+        """Why books do not come now, as far as anybody said."""
+        faults = (f"{keeper.symbol}: {keeper.fault}" for keeper in self._keepers.values() if keeper.fault)
+        return "; ".join(fault for fault in (self._line.fault, *faults) if fault)
 
     @property
     def books(self) -> Mapping[str, DepthBook]:
-        """The maintained books."""
+        """The maintained levels."""
         return {symbol: keeper.sync.book for symbol, keeper in self._keepers.items()}
 
+    def book(self, symbol: str) -> LiveBook | None:
+        """A symbol's book, `None` if it is not followed."""
+        return self._board.book(symbol)
+
     async def run(self) -> None:
-        """Keep the books up until cancelled. Raises only what `on_book` raises."""
+        """Keep the books up until cancelled. Raises only what `on_book` raises, in an `ExceptionGroup`."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._line.run(), name="depth stream")
             for keeper in self._keepers.values():
                 group.create_task(keeper.run(), name=f"snapshots of {keeper.symbol}")
 
-    def statistics(self) -> DepthStatistics:
+    def statistics(self) -> BinanceDepthStatistics:
         """Everything counted until now."""
         counts, keepers = self._line.counts, self._keepers.values()
-        faults = [self._line.fault, *(f"{keeper.symbol}: {keeper.fault}" for keeper in keepers if keeper.fault)]
-        return DepthStatistics(
+        return BinanceDepthStatistics(
             connected=self._line.connected,
             connects=counts.connects,
             frames=counts.frames,
@@ -121,68 +120,20 @@ class BinanceDepthFeed:
             losses=sum(keeper.sync.losses for keeper in keepers),
             valid={keeper.symbol: keeper.sync.book.valid for keeper in keepers},
             lag_us=self._lag_us,
-            fault="; ".join(fault for fault in faults if fault),
+            fault=self.fault,
         )
 
-    def _deliver(self, event: DepthChange | Shutdown | _Lost) -> None:
+    def _deliver(self, event: StreamEvent) -> None:
         if isinstance(event, DepthChange):
             self._lag_us = event.received_us - event.time_us
             self._keepers[event.symbol].take(event)
-        elif isinstance(event, Shutdown):
-            self._line.leave("the venue is about to close the connection")
-        else:
+        elif isinstance(event, Lost):
             for symbol, keeper in self._keepers.items():
                 if keeper.sync.lost(event.reason):
-                    self._on_book(symbol, keeper.sync.book)
+                    self._tell(symbol)
 
-
-class _Lost(msgspec.Struct, frozen=True):
-    """The connection has ended."""
-
-    reason: str
-
-
-class _DepthStream:
-    """Our side of a connection of depth changes: Binance wants nothing sent and pings by itself."""
-
-    def __init__(self, symbols: Sequence[str]) -> None:
-        self._stream = MarketStream(symbols, depth=True)
-
-    def opened(self, at_us: int) -> None:
-        del at_us
-
-    def receive(self, data: bytes | memoryview, at_us: int) -> Sequence[DepthChange | Shutdown | _Lost]:
-        event = self._stream.receive(data, at_us)
-        return (event,) if isinstance(event, DepthChange | Shutdown) else ()
-
-    def tick(self, now_us: int) -> Sequence[DepthChange | Shutdown | _Lost]:
-        del now_us
-        return ()
-
-    def lost(self, reason: str) -> Sequence[DepthChange | Shutdown | _Lost]:
-        return (_Lost(reason),)
-
-    def ping(self) -> None: ...
-
-    def to_send(self) -> list[bytes]:
-        return []
-
-
-class SnapshotBudget:
-    """At most so many turns in any minute, the first of them at once."""
-
-    def __init__(self, clock: Clock, per_minute: int) -> None:
-        self._clock = clock
-        self._taken_us: deque[int] = deque(maxlen=per_minute)
-
-    async def turn(self) -> None:
-        """Wait until one more may be asked for."""
-        while len(self._taken_us) == self._taken_us.maxlen:
-            left_us = self._taken_us[0] + _MINUTE_US - self._clock.now_us()
-            if left_us <= 0:
-                break
-            await self._clock.sleep(left_us / US_PER_S)
-        self._taken_us.append(self._clock.now_us())
+    def _tell(self, symbol: str) -> None:
+        self._board.changed(symbol)
 
 
 class _Keeper:
@@ -193,10 +144,9 @@ class _Keeper:
         symbol: str,
         levels: int,
         asking: Asking,
-        budget: SnapshotBudget,
         clock: Clock,
         url: str,
-        on_book: Callable[[str, DepthBook], object],
+        on_change: Callable[[str], object],
         patience: Patience,
         random: np.random.Generator,
     ) -> None:
@@ -205,10 +155,9 @@ class _Keeper:
         self.fault = ""
         self._params = snapshot_params(symbol, levels)
         self._asking = asking
-        self._budget = budget
         self._clock = clock
         self._url = url
-        self._on_book = on_book
+        self._on_change = on_change
         self._settled_us = round(patience.settled_s * US_PER_S)
         self._backoff = Backoff(patience, random)
         self._wake = asyncio.Event()
@@ -216,7 +165,7 @@ class _Keeper:
     def take(self, change: DepthChange) -> None:
         """A change of the stream, or a snapshot."""
         if self.sync.take(change):
-            self._on_book(self.symbol, self.sync.book)
+            self._on_change(self.symbol)
         if self.sync.wants_snapshot:
             self._wake.set()
 
@@ -238,7 +187,6 @@ class _Keeper:
 
     async def _fetch(self) -> float:
         """Ask once, as patiently as the venue wants it; how long to wait if another is needed."""
-        await self._budget.turn()
         try:
             snapshot = await self._asking.get(self._url, self._params, self._read)
         except VenueError as error:

@@ -13,16 +13,15 @@ from datetime import date, timedelta
 from typing import Final, TypeVar
 
 import msgspec
-import numpy as np
 
-from crypy.domain.errors import DataError, Rejected, Unavailable, Unreadable
-from crypy.domain.events import parse_e8
+from crypy.domain.errors import Rejected, Unavailable, Unreadable
 from crypy.domain.ports import Clock, HttpResponse, Transport
 from crypy.domain.times import US_PER_S, iso, parse_time_us, venue_time_us
 from crypy.marketdata.parse import TradeKind
-from crypy.marketdata.trade_merge import empty_batch
 from crypy.marketdata.trade_source import ArchiveFile, Edge
 from crypy.marketdata.trades import TradeBatch
+from crypy.venues.binance.messages import RestAggTrade, RestTrade
+from crypy.venues.binance.protocol import read_past
 
 ARCHIVE_URL: Final = "https://data.binance.vision"
 REST_URL: Final = "https://data-api.binance.vision"
@@ -41,24 +40,6 @@ _LONGEST_BAN_S: Final = 600.0
 
 
 Row = TypeVar("Row")
-
-
-class _Aggregate(msgspec.Struct, frozen=True):
-    a: int
-    p: str
-    q: str
-    f: int
-    l: int  # noqa: E741, the venue's name
-    T: int
-    m: bool
-
-
-class _Single(msgspec.Struct, frozen=True):
-    id: int
-    price: str
-    qty: str
-    time: int
-    isBuyerMaker: bool  # noqa: N815, the venue's name
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -147,13 +128,20 @@ class BinanceHistory:
         return self._transport.download(file.url, offset)
 
     async def first_from(self, symbol: str, start_us: int) -> Edge | None:
-        body = await self._rest("aggTrades", {"symbol": symbol, "startTime": -(-start_us // 1_000), "limit": 1})
-        return self._edge(_decoded(body, _Aggregate))
+        parameters: dict[str, str | int] = {"symbol": symbol, "startTime": -(-start_us // 1_000), "limit": 1}
+        while rows := _decoded(await self._rest("aggTrades", parameters), RestAggTrade):
+            for row in rows:
+                # A void aggregate has an id of its own but no trade, and so tells nothing of where trades begin.
+                if self.kind == "aggTrades" or row.f >= 0:
+                    return Edge(row.a if self.kind == "aggTrades" else row.f, venue_time_us(row.T))
+            parameters = {"symbol": symbol, "fromId": rows[-1].a + 1, "limit": PAGE_ROWS}
+        return None
 
     async def newest(self, symbol: str) -> Edge | None:
         if self.kind == "aggTrades":
-            return self._edge(_decoded(await self._rest("aggTrades", {"symbol": symbol, "limit": 1}), _Aggregate))
-        rows = _decoded(await self._rest("trades", {"symbol": symbol, "limit": 1}), _Single)
+            aggregates = _decoded(await self._rest("aggTrades", {"symbol": symbol, "limit": 1}), RestAggTrade)
+            return Edge(aggregates[-1].a, venue_time_us(aggregates[-1].T)) if aggregates else None
+        rows = _decoded(await self._rest("trades", {"symbol": symbol, "limit": 1}), RestTrade)
         return Edge(rows[-1].id, venue_time_us(rows[-1].time)) if rows else None
 
     async def trades_from(self, symbol: str, first_id: int) -> TradeBatch:
@@ -167,13 +155,6 @@ class BinanceHistory:
         return ArchiveFile(
             symbol, name, url, period, parse_time_us(first.isoformat()), parse_time_us(after.isoformat())
         )
-
-    def _edge(self, rows: list[_Aggregate]) -> Edge | None:
-        """The first row's id in the stream of this kind; a void aggregate has no trade and tells nothing of trades."""
-        if not rows:
-            return None
-        row = rows[0]
-        return Edge(row.a if self.kind == "aggTrades" else max(row.f, 0), venue_time_us(row.T))
 
     async def _rest(self, endpoint: str, parameters: Mapping[str, str | int]) -> bytes:
         answer = await self._ask("GET", f"{self._rest_url}/api/v3/{endpoint}", parameters, _WEIGHTS[endpoint])
@@ -229,56 +210,12 @@ class BinanceHistory:
 
 def decode_aggregates(symbol: str, body: bytes) -> TradeBatch:
     """An answer of `aggTrades`. Raises `Unreadable` for what is none, `DataError` for a row that can be no trade."""
-    rows = _decoded(body, _Aggregate)
-    for row in rows:
-        _require_possible(symbol, row.a, row.p, void=row.f == -1 and row.l == -1)
-    return _columns(
-        symbol,
-        [row.a for row in rows],
-        [row.p for row in rows],
-        [row.q for row in rows],
-        [row.f for row in rows],
-        [row.l for row in rows],
-        [row.T for row in rows],
-        [row.m for row in rows],
-    )
+    return TradeBatch.of(read_past(body, symbol, "aggTrade"))
 
 
 def decode_singles(symbol: str, body: bytes) -> TradeBatch:
     """An answer of `historicalTrades` or `trades`; errors as above."""
-    rows = _decoded(body, _Single)
-    for row in rows:
-        _require_possible(symbol, row.id, row.price, void=False)
-    ids = [row.id for row in rows]
-    return _columns(
-        symbol,
-        ids,
-        [row.price for row in rows],
-        [row.qty for row in rows],
-        ids,
-        ids,
-        [row.time for row in rows],
-        [row.isBuyerMaker for row in rows],
-    )
-
-
-def _columns(
-    symbol: str, ids: list[int], prices: list[str], quantities: list[str], firsts: list[int], lasts: list[int],
-    times: list[int], makers: list[bool],
-) -> TradeBatch:  # fmt: skip
-    if not ids:
-        return empty_batch()
-    try:
-        exact = [np.array([parse_e8(text) for text in texts], np.int64) for texts in (prices, quantities)]
-        whole = [np.array(column, np.int64) for column in (ids, firsts, lasts, [venue_time_us(at) for at in times])]
-    except (DataError, OverflowError) as fault:
-        raise DataError(f"{symbol}: trades {ids[0]} to {ids[-1]} by REST: {fault}") from None
-    return TradeBatch(whole[0], exact[0], exact[1], whole[1], whole[2], whole[3], np.array(makers, np.bool_))
-
-
-def _require_possible(symbol: str, identity: int, price: str, void: bool) -> None:
-    if not void and not price.strip("0."):
-        raise DataError(f"{symbol}: trade {identity} by REST has price {price!r}, which no trade can have")
+    return TradeBatch.of(read_past(body, symbol, "trade"))
 
 
 def _decoded(body: bytes, row: type[Row]) -> list[Row]:

@@ -147,18 +147,28 @@ def read_history(response: HttpResponse, symbol: str, kind: TradeKind, at_us: in
     """The trades of an answer, ids ascending. Raises as `check`, and `Unreadable` for a body that is none."""
     check(response)
     try:
-        if kind == "aggTrade":
-            trades = [
-                _made(symbol, row.a, row.p, row.q, row.f, row.l, row.T, row.m, at_us)
-                for row in _AGG_ROWS.decode(response.body)
-            ]
-        else:
-            trades = [
-                _made(symbol, row.id, row.price, row.qty, row.id, row.id, row.time, row.isBuyerMaker, at_us)
-                for row in _TRADE_ROWS.decode(response.body)
-            ]
+        return read_past(response.body, symbol, kind, at_us)
+    except DataError as error:
+        raise Unreadable(str(error)) from error
+
+
+def read_past(body: bytes, symbol: str, kind: TradeKind, at_us: int = 0) -> list[Trade]:
+    """The trades in the body of an answer, ids ascending.
+
+    Raises `Unreadable` for a body that is none, and for ids that do not ascend; `DataError` for a row that can be no trade.
+    """
+    try:
+        aggregates, singles = (_AGG_ROWS.decode(body), ()) if kind == "aggTrade" else ((), _TRADE_ROWS.decode(body))
     except _UNREADABLE as error:
-        raise Unreadable(f"{symbol}: past trades: {error}: {_shown(response.body)}") from error
+        raise Unreadable(f"{symbol}: past trades: {error}: {_shown(body)}") from error
+    try:
+        trades = [_made(symbol, row.a, row.p, row.q, row.f, row.l, row.T, row.m, at_us) for row in aggregates]
+        trades += [
+            _made(symbol, row.id, row.price, row.qty, row.id, row.id, row.time, row.isBuyerMaker, at_us)
+            for row in singles
+        ]
+    except DataError as error:
+        raise DataError(f"{symbol}: past trades: {error}: {_shown(body)}") from error
     if any(later.id <= earlier.id for earlier, later in pairwise(trades)):
         raise Unreadable(f"{symbol}: past trades with ids that do not ascend")
     return trades

@@ -14,7 +14,6 @@ import msgspec
 from crypy.domain.errors import Unreadable
 from crypy.domain.events import Candle, Quote
 from crypy.domain.times import US_PER_S
-from crypy.marketdata.depth import DepthBook
 from crypy.venues.bitmex.capabilities import BITMEX
 from crypy.venues.bitmex.depth import BitmexDepth
 from crypy.venues.bitmex.protocol import (
@@ -27,37 +26,10 @@ from crypy.venues.bitmex.protocol import (
     topics,
 )
 from crypy.venues.resync import Resync
+from crypy.venues.session import BookChanged, Leave, Refused, TradesMissed
 
 _BUSY: Final = 429
 _SERVER_FAULT: Final = 500
-
-
-class BookChanged(msgspec.Struct, frozen=True):
-    """A maintained book has changed, or can no longer be believed: look at `book.valid`."""
-
-    symbol: str
-    book: DepthBook
-
-
-class TradesMissed(msgspec.Struct, frozen=True):
-    """Trades between the last one seen and this one were not told; how many is not known."""
-
-    symbol: str
-    after_us: int
-    before_us: int
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The venue does not give something that was asked for; `what` names the topics as far as it said."""
-
-    what: str
-    reason: str
-
-
-class Leave(msgspec.Struct, frozen=True):
-    """This connection is not worth keeping."""
-
-    reason: str
 
 
 MarketEvent = Candle | BitmexTrade | Quote | BookChanged | TradesMissed | Refused | Leave

@@ -39,6 +39,11 @@ class KrakenDepth:
         """Whether the pair's decimals are known, without which nothing can be proved."""
         return self._price_unit > 0
 
+    @property
+    def losses(self) -> int:
+        """How often the book had to be given up."""
+        return self.mismatches
+
     def set_precision(self, price_decimals: int, quantity_decimals: int) -> None:
         """The pair's decimals. Raises `DataError` for more than eight: prices here are whole units of 1e-8."""
         if not (0 <= price_decimals <= _MOST_DECIMALS and 0 <= quantity_decimals <= _MOST_DECIMALS):

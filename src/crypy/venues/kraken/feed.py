@@ -7,9 +7,7 @@ book is invalid, and `on_book` says so.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -18,34 +16,19 @@ import numpy as np
 from crypy.domain.events import Candle, Trade
 from crypy.domain.ports import Clock, Transport
 from crypy.marketdata.depth import DepthBook
-from crypy.venues.candle_keeping import CandleGap, CandleKeeping, PastCandles
+from crypy.venues.candle_keeping import CandleKeeping, CandleTells, PastCandles
 from crypy.venues.in_order import InOrder
 from crypy.venues.kraken.history import KrakenTrades
 from crypy.venues.kraken.protocol import SystemStatus
-from crypy.venues.kraken.session import BookChanged, KrakenSession, MarketEvent, Refused, Wanted
-from crypy.venues.line import Line
+from crypy.venues.kraken.session import KrakenSession, Wanted
 from crypy.venues.mending import Fetch, Mending
 from crypy.venues.patience import Patience
+from crypy.venues.stream_feed import FeedStatistics, Gap, StreamFeed, TradeGap
 
-__all__ = ["KRAKEN_PATIENCE", "FeedStatistics", "KrakenCallbacks", "KrakenFeed", "TradeGap", "Wanted"]
+__all__ = ["KRAKEN_PATIENCE", "KrakenCallbacks", "KrakenFeed", "KrakenStatistics", "TradeGap", "Wanted"]
 
 # Heartbeats come every second; the venue's own guide calls a connection dead after five without anything.
 KRAKEN_PATIENCE = Patience(ping_s=2.5, silence_s=5.0)
-_MOST_GAPS = 1_000
-
-
-class TradeGap(msgspec.Struct, frozen=True):
-    """Trades of a pair that could not be had: ids `first_id` to `last_id`, and why, as seen at `at_us`."""
-
-    symbol: str
-    first_id: int
-    last_id: int
-    reason: str
-    at_us: int
-
-    def __str__(self) -> str:
-        count = self.last_id - self.first_id + 1
-        return f"{self.symbol}: {count} trades missing, ids {self.first_id} to {self.last_id}: {self.reason}"
 
 
 class KrakenCallbacks(msgspec.Struct, frozen=True):
@@ -58,35 +41,17 @@ class KrakenCallbacks(msgspec.Struct, frozen=True):
     on_candle: Callable[[Candle], object] = lambda _: None
     on_trade: Callable[[Trade], object] = lambda _: None
     on_book: Callable[[str, DepthBook], object] = lambda *_: None
-    on_gap: Callable[[CandleGap | TradeGap], object] = lambda _: None
+    on_gap: Callable[[Gap], object] = lambda _: None
 
 
-class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What the feed has seen since its start. `lag_us` is our clock less the venue's at the last trade or book; `system` what
-    the venue says of itself."""
+class KrakenStatistics(FeedStatistics, frozen=True, kw_only=True):
+    """What the feed has seen since its start. `system` is what the venue says of itself, `proved` how many checksums of books were right."""
 
-    connected: bool
     system: str
-    connects: int
-    frames: int
-    candles: int
-    trades: int
-    book_updates: int
-    books_valid: Mapping[str, bool]
     proved: int
-    mismatches: int
-    rubbish: int
-    last_rubbish: str
-    duplicates: int
-    gaps_found: int
-    gaps_lost: int
-    fetched: int
-    lag_us: int
-    last_frame_us: int
-    fault: str
 
 
-class KrakenFeed:
+class KrakenFeed(StreamFeed[Trade | SystemStatus]):
     """Candles, trades and books of some pairs, while `run` runs.
 
     `past_candles` is `KrakenCandles(...).candles` or anything like it, `past_trades` the venue's trades by REST; without them holes are named
@@ -109,17 +74,12 @@ class KrakenFeed:
         last_trades: Mapping[str, Trade] | None = None,
         patience: Patience = KRAKEN_PATIENCE,
     ) -> None:
-        self.gaps: deque[CandleGap | TradeGap] = deque(maxlen=_MOST_GAPS)
-        self._clock = clock
         self._callbacks = callbacks
         self._past_trades = past_trades
-        self._session = KrakenSession(wanted, patience.answer_s, patience.resync_s)
-        self._line = Line[MarketEvent](transport, clock, stream_url, self._session, self._deliver, patience, random)
+        self._kraken = KrakenSession(wanted, patience.answer_s, patience.resync_s)
         pairs = [(symbol, interval_s) for symbol in wanted.symbols for interval_s in wanted.intervals_s]
-        self._candles = CandleKeeping(
-            past_candles, clock, pairs, patience, random, callbacks.on_candle, self._on_gap, running=running,
-            last_open_us=last_open_us,
-        )  # fmt: skip
+        tells = CandleTells(callbacks.on_candle, self.on_gap, callbacks.on_candle if running else None)
+        candles = CandleKeeping(past_candles, clock, pairs, patience, random, tells, last_open_us=last_open_us)
         known = last_trades or {}
         self._trades = {
             symbol: Mending(
@@ -130,73 +90,29 @@ class KrakenFeed:
         }  # fmt: skip
         # The venue's time of the last trade handed on, by pair: where asking for missing ones begins.
         self._last_trade_us = {symbol: trade.time_us for symbol, trade in known.items()}
-        self._trades_seen = self._book_updates = self._lag_us = 0
+        self._clock = clock
+        super().__init__(
+            "Kraken", transport, clock, stream_url, self._kraken, self._on_event, candles, callbacks.on_book, callbacks.on_gap,
+            patience, random, {f"trades of {symbol}": trades for symbol, trades in self._trades.items()},
+        )  # fmt: skip
 
-    async def run(self) -> None:
-        """Keep the stream up until cancelled. Raises only what the callbacks raise."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._candles.run(), name="Kraken's candles")
-            for symbol, trades in self._trades.items():
-                group.create_task(trades.run(), name=f"Kraken's trades of {symbol}")
-            group.create_task(self._line.run(), name="Kraken's stream")
-
-    def book(self, symbol: str) -> DepthBook | None:
-        """The maintained book of a pair, `None` if it is not followed."""
-        depth = self._session.books.get(symbol)
-        return None if depth is None else depth.book
-
-    def statistics(self) -> FeedStatistics:
+    def statistics(self) -> KrakenStatistics:
         """Everything counted until now."""
-        counts, books = self._line.counts, self._session.books
-        keepers = [*self._candles.streams.values(), *self._trades.values()]
-        refused = (f"{what}: {reason}" for what, reason in self._session.refused.items())
-        system = self._session.system
+        system = self._kraken.system
         about = f"Kraken says it is in {system}" if system not in ("", "online") else ""
-        faults = (self._line.fault, about, *refused, *(keeper.fault for keeper in keepers))
-        return FeedStatistics(
-            connected=self._line.connected,
-            system=system,
-            connects=counts.connects,
-            frames=counts.frames,
-            candles=self._candles.handed_on,
-            trades=self._trades_seen,
-            book_updates=self._book_updates,
-            books_valid={symbol: depth.book.valid for symbol, depth in books.items()},
-            proved=sum(depth.proved for depth in books.values()),
-            mismatches=sum(depth.mismatches for depth in books.values()),
-            rubbish=counts.rubbish,
-            last_rubbish=counts.last_rubbish,
-            duplicates=sum(keeper.order.duplicates for keeper in keepers),
-            gaps_found=sum(keeper.found for keeper in keepers),
-            gaps_lost=sum(keeper.lost for keeper in keepers),
-            fetched=sum(keeper.fetched for keeper in keepers),
-            lag_us=self._lag_us,
-            last_frame_us=counts.heard_us,
-            fault="; ".join(dict.fromkeys(fault for fault in faults if fault)),
-        )
+        proved = sum(depth.proved for depth in self._kraken.books.values())
+        counted = msgspec.structs.asdict(self.counted(about))
+        return KrakenStatistics(**counted, system=system, proved=proved)
 
-    def _deliver(self, event: MarketEvent) -> None:
-        match event:
-            case BookChanged():
-                self._book_updates += 1
-                if event.book.valid:
-                    self._lag_us = event.book.received_us - event.book.updated_us
-                self._callbacks.on_book(event.symbol, event.book)
-            case Trade():
-                self._lag_us = event.received_us - event.time_us
-                keeper = self._trades.get(event.symbol)
-                if keeper is not None:
-                    keeper.push(event)
-            case Candle():
-                self._candles.take(event)
-            case SystemStatus():
-                if event.fault:
-                    self._line.leave(f"Kraken: {event.fault}")
-            case Refused():
-                pass  # kept by the session, shown by `statistics`
+    def _on_event(self, event: Trade | SystemStatus) -> None:
+        if isinstance(event, Trade):
+            self.tally.lag_us = event.received_us - event.time_us
+            keeper = self._trades.get(event.symbol)
+            if keeper is not None:
+                keeper.push(event)
 
     def _on_trade(self, trade: Trade) -> None:
-        self._trades_seen += 1
+        self.tally.trades += 1
         self._last_trade_us[trade.symbol] = trade.time_us
         self._callbacks.on_trade(trade)
 
@@ -205,17 +121,13 @@ class KrakenFeed:
         if past is None:
             return None
 
-        async def fetch(first: int, last: int) -> tuple[Trade, ...]:
-            return tuple(await past.between(symbol, first, last, self._last_trade_us.get(symbol, 0)))
+        async def fetch(first: int, last: int | None) -> Sequence[Trade]:
+            return await past.between(symbol, first, last, self._last_trade_us.get(symbol, 0))
 
         return fetch
 
     def _on_lost_trades(self, symbol: str, first: int, last: int, reason: str) -> None:
-        self._on_gap(TradeGap(symbol, first, last, reason, self._clock.now_us()))
-
-    def _on_gap(self, gap: CandleGap | TradeGap) -> None:
-        self.gaps.append(gap)
-        self._callbacks.on_gap(gap)
+        self.on_gap(TradeGap(symbol, first, last, reason, self._clock.now_us()))
 
 
 def _id(trade: Trade) -> int:

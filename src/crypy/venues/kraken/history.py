@@ -93,8 +93,10 @@ class KrakenTrades:
                 return
             since_ns = max(page.next_ns, since_ns + 1)
 
-    async def between(self, symbol: str, first_id: int, last_id: int, since_us: int) -> Sequence[Trade]:
-        """Trades by id, both ends included, as far as one page from `since_us` on reaches; errors as `page`."""
+    async def between(self, symbol: str, first_id: int, last_id: int | None, since_us: int) -> Sequence[Trade]:
+        """Trades by id, both ends included (`None`: to the newest), as far as one page from `since_us` on reaches; errors as `page`."""
         # A millisecond back, because the stream's times may be rounded and these are not.
         page = await self.page(symbol, (since_us - US_PER_MS) * _NS_PER_US)
-        return tuple(trade for trade in page.trades if first_id <= trade.id <= last_id)
+        return tuple(
+            trade for trade in page.trades if first_id <= trade.id and (last_id is None or trade.id <= last_id)
+        )

@@ -15,7 +15,6 @@ import msgspec
 from crypy.domain.errors import ConfigError, DataError, Unreadable
 from crypy.domain.events import Candle, Trade
 from crypy.domain.times import US_PER_S
-from crypy.marketdata.depth import DepthBook
 from crypy.venues.kraken.capabilities import KRAKEN
 from crypy.venues.kraken.depth import KrakenDepth
 from crypy.venues.kraken.pairs import stream_names
@@ -33,23 +32,9 @@ from crypy.venues.kraken.protocol import (
     unsubscribe,
 )
 from crypy.venues.resync import Resync
+from crypy.venues.session import BookChanged, Leave, Refused
 
-
-class BookChanged(msgspec.Struct, frozen=True):
-    """A maintained book has changed, or can no longer be believed: look at `book.valid`."""
-
-    symbol: str
-    book: DepthBook
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The venue does not give something that was asked for; `what` names channel and pair as far as it said."""
-
-    what: str
-    reason: str
-
-
-MarketEvent = Candle | Trade | BookChanged | Refused | SystemStatus
+MarketEvent = Candle | Trade | BookChanged | Refused | SystemStatus | Leave
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +146,7 @@ class KrakenSession:
         for command in self._commands.values():
             if command.asked_us <= overdue_us:
                 about = f"{command.channel} {' '.join(sorted(command.symbols))}".strip()
-                events.append(SystemStatus("", f"no answer to the subscription to {about} for {self._answer_s:g} s"))
+                events.append(Leave(f"no answer to the subscription to {about} for {self._answer_s:g} s"))
                 break
         return events
 
@@ -196,6 +181,8 @@ class KrakenSession:
             case SystemStatus():
                 self.system = event.system or self.system
                 events.append(event)
+                if event.fault:
+                    events.append(Leave(f"Kraken: {event.fault}"))
             case Answer():
                 self._on_answer(event, events)
             case _:

@@ -9,6 +9,7 @@ import msgspec
 from crypy.domain.errors import Rejected, Unavailable, Unreadable
 from crypy.domain.ports import HttpResponse, Transport
 from crypy.domain.times import US_PER_S
+from crypy.venues.polymarket.book_hash import require_proved
 from crypy.venues.polymarket.messages import ClobBook, ClobMarket
 
 _T = TypeVar("_T")
@@ -34,8 +35,10 @@ class ClobClient:
         return await self._get("/time", int) * US_PER_S
 
     async def book(self, token_id: str) -> ClobBook:
-        """The book of a token as it is now."""
-        return await self._get(f"/book?token_id={token_id}", ClobBook)
+        """The book of a token as it is now; `Unreadable` also for one that its own hash does not fit."""
+        book = await self._get(f"/book?token_id={token_id}", ClobBook)
+        require_proved(book)
+        return book
 
     async def market(self, condition_id: str) -> ClobMarket:
         """A market's tick, minimum size, fee and taker delay."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import numpy as np
+
 from crypy.domain.ports import Clock, Transport
 from crypy.marketdata.book import Book
+from crypy.venues.patience import Patience
 from crypy.venues.polymarket.clob import ClobClient
-from crypy.venues.polymarket.line import FeedLine, FeedTiming, MarketCallbacks
+from crypy.venues.polymarket.line import POLYMARKET_PATIENCE, FeedLine, MarketCallbacks
 
-__all__ = ["FeedTiming", "MarketCallbacks", "MarketFeed"]
+__all__ = ["POLYMARKET_PATIENCE", "MarketCallbacks", "MarketFeed"]
 
 
 class MarketFeed:
@@ -27,8 +30,9 @@ class MarketFeed:
         url: str,
         callbacks: MarketCallbacks,
         *,
+        random: np.random.Generator,
         clob: ClobClient | None = None,
-        timing: FeedTiming | None = None,
+        patience: Patience = POLYMARKET_PATIENCE,
         tokens_per_connection: int = 200,
     ) -> None:
         self._transport = transport
@@ -36,7 +40,8 @@ class MarketFeed:
         self._url = url
         self._callbacks = callbacks
         self._clob = clob
-        self._timing = timing or FeedTiming()
+        self._patience = patience
+        self._random = random
         self._room = tokens_per_connection
         self._lines: list[FeedLine] = []
         self._more = asyncio.Event()
@@ -66,7 +71,9 @@ class MarketFeed:
         while left:
             line = next((line for line in self._lines if len(line.session.books) < self._room), None)
             if line is None:
-                line = FeedLine(self._transport, self._clock, self._url, self._callbacks, self._clob, self._timing)
+                line = FeedLine(
+                    self._transport, self._clock, self._url, self._callbacks, self._clob, self._patience, self._random
+                )  # fmt: skip
                 self._lines.append(line)
             free = self._room - len(line.session.books)
             line.session.subscribe(left[:free], self._clock.now_us())

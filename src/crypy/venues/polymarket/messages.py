@@ -117,8 +117,11 @@ class ClobBook(msgspec.Struct, frozen=True):
     timestamp: str
     bids: tuple[WireLevel, ...]
     asks: tuple[WireLevel, ...]
-    tick_size: Decimal | None = None
+    hash: str = ""
     min_order_size: Decimal | None = None
+    tick_size: Decimal | None = None
+    neg_risk: bool | None = None
+    last_trade_price: str | None = None
 
 
 # ---- the market channel

@@ -61,12 +61,12 @@ class MarketSession:
 
     # ---- commands in, frames out
 
-    def opened(self, now_us: int) -> None:
+    def opened(self, at_us: int) -> None:
         """A connection is there: the first frame asks for all tokens."""
         self._is_open = True
-        self.data_us = self.pong_us = now_us
+        self.data_us = self.pong_us = at_us
         self._outbox = [subscription(self.books)]
-        self._asked_us = dict.fromkeys(self.books, now_us)
+        self._asked_us = dict.fromkeys(self.books, at_us)
 
     def lost(self, reason: str) -> list[MarketEvent]:
         """The connection has ended: no book can be believed."""
@@ -108,6 +108,11 @@ class MarketSession:
         self._outbox += [unsubscribe(wanted), subscribe(wanted)]
         self._asked_us.update(dict.fromkeys(wanted, now_us))
 
+    def tick(self, now_us: int) -> list[MarketEvent]:
+        """Ask again for books that are due; nothing else follows from the passing of time."""
+        self.resync(now_us)
+        return []
+
     def unanswered(self, now_us: int, wait_s: float) -> list[str]:
         """Tokens whose book was asked for more than `wait_s` ago and has not come."""
         late_us = now_us - round(wait_s * US_PER_S)
@@ -120,14 +125,14 @@ class MarketSession:
 
     # ---- frames in, events out
 
-    def receive(self, frame: bytes | memoryview, at_us: int) -> list[MarketEvent]:
+    def receive(self, data: bytes | memoryview, at_us: int) -> list[MarketEvent]:
         """What a frame means. Raises `Unreadable` for rubbish: then messages may be missing, and the connection is to be made anew."""
-        if frame == PONG:
+        if data == PONG:
             self.pong_us = at_us
             return []
         events: list[MarketEvent] = []
         try:
-            for message in decode_market_frame(frame):
+            for message in decode_market_frame(data):
                 self._apply(message, at_us, events)
         except Unreadable:
             self.unreadable += 1

@@ -14,6 +14,7 @@ import msgspec
 from crypy.domain.errors import Unreadable
 from crypy.marketdata.book import Book
 from crypy.marketdata.recording import Recorded
+from crypy.venues.polymarket.book_hash import require_proved
 from crypy.venues.polymarket.events import MarketEvent
 from crypy.venues.polymarket.messages import ClobBook
 from crypy.venues.polymarket.protocol import MarketSession
@@ -103,7 +104,8 @@ class RecordedMarkets:
             return []
         try:
             book = _book.decode(record.payload)
-        except msgspec.MsgspecError:
+            require_proved(book)
+        except (msgspec.MsgspecError, Unreadable):
             return []
         return session.replace(token, book.bids, book.asks, record.received_us)
 

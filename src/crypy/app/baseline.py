@@ -1,0 +1,68 @@
+"""The baseline of `crypy up`, fitted on what is stored and audited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from crypy.app.data.stores import VENUE
+from crypy.app.road import Road
+from crypy.domain.errors import CrypyError, Incomplete
+from crypy.domain.ports import Clock
+from crypy.domain.times import US_PER_S
+from crypy.marketdata.audit import SymbolAudit, audit
+from crypy.marketdata.audited import audited_bars
+from crypy.marketdata.bars import Bars
+from crypy.marketdata.store import TradeStore
+from crypy.models.fitting import fit_baseline
+from crypy.models.volatility import VolatilityBaseline
+
+log = structlog.get_logger()
+
+
+def audit_new(store: TradeStore, symbol: str, clock: Clock) -> SymbolAudit:
+    """Prove what is not marked as audited, and tell the log of what is wrong. Blocks."""
+    found = audit(store, VENUE, symbol, clock, only_new=True)
+    for bad in found.bad:
+        log.warning("audit.bad_day", symbol=symbol, day=bad.day, reasons="; ".join(bad.reasons), fate=bad.fate)
+    return found
+
+
+def fit_stored(store: TradeStore, road: Road, folder: Path) -> VolatilityBaseline:
+    """The baseline fitted on the stored history of the road's symbols up to now, after an audit of what was not audited yet.
+
+    The prior where a symbol has no history. Blocks for seconds: call it in a thread.
+    """
+    bars: dict[str, Bars] = {}
+    for symbol in road.symbols:
+        found = _audited(store, road, symbol)
+        if found is None:
+            return VolatilityBaseline.prior(road.symbols)
+        bars[symbol] = found
+    model = fit_baseline(bars)
+    _save(model, folder)
+    return model
+
+
+def _audited(store: TradeStore, road: Road, symbol: str) -> Bars | None:
+    """Bars of what may be learned from, `None` where there are none. A bad day that came back as it was is unknown to the model."""
+    found = audit_new(store, symbol, road.clock)
+    first_us, last_us = found.coverage.first_time_us, found.coverage.last_time_us
+    if first_us is None or last_us is None or road.history_start_us is None:
+        return None
+    start_s = -(-max(first_us, road.history_start_us) // US_PER_S)
+    end_s = min(last_us, road.clock.now_us()) // US_PER_S
+    try:
+        return audited_bars(store, VENUE, symbol, start_s, end_s, leave_out=[bad.day for bad in found.bad])
+    except Incomplete:
+        return None
+
+
+def _save(model: VolatilityBaseline, folder: Path) -> None:
+    """Keep the artefact; a disk that takes none does not keep the model from being used."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        model.save(folder)
+    except (CrypyError, OSError) as error:
+        log.warning("model.not_saved", folder=str(folder), error=str(error))
