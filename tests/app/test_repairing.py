@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from up_kit import Up, run, said_to, settings, store_is_whole, until, world_of
 
 from crypy.marketdata.store import TradeStore
@@ -44,6 +45,7 @@ def said(up: Up, *lines: str) -> str:
         return ""
 
 
+@pytest.mark.slow
 def test_dropped_ids_and_a_destroyed_day_come_back_while_it_runs_and_at_the_next_start(tmp_path: Path) -> None:
     config, data = settings(tmp_path / "crypy.toml"), tmp_path / "data"
     with Up(data, config) as up:
@@ -86,6 +88,7 @@ def test_dropped_ids_and_a_destroyed_day_come_back_while_it_runs_and_at_the_next
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_live_trades_are_in_the_store_within_seconds_and_kill_9_loses_none_for_good(tmp_path: Path) -> None:
     config, data = settings(tmp_path / "crypy.toml", simulator={"trades_per_day": 200_000}), tmp_path / "data"
     with Up(data, config) as up:

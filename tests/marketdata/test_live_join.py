@@ -88,7 +88,7 @@ class Life:
             np.testing.assert_array_equal(closes, whole.close[from_s - START_S :])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(trades=trade_lists(seconds=SECONDS, most=50, backwards=True), data=st.data())
 def test_any_lives_of_the_process_give_the_same_store_and_the_same_bars(
     tmp_path_factory: pytest.TempPathFactory, trades: list[Trade], data: st.DataObject

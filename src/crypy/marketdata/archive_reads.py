@@ -22,6 +22,8 @@ from crypy.marketdata.shelf import ConflictError, Entry, FolderShelf, Shelf
 from crypy.marketdata.trade_source import ArchiveFile
 
 _NOT_FOUND: Final = "404"
+# As often as this others may be quicker before something else must be wrong.
+_MOST_TRIES: Final = 64
 _DAY_LENGTH: Final = len("2025-01-15")
 
 
@@ -90,7 +92,7 @@ class ArchiveReads:
 
     def _change(self, changed: Callable[[dict[str, ArchiveRead]], dict[str, ArchiveRead]]) -> None:
         with self._lock, self._shelf.turn(self._folder):
-            while True:
+            for _ in range(_MOST_TRIES):
                 entry, reads = self._read()
                 before = {read.name: read for read in reads}
                 after = changed(before)
@@ -104,6 +106,9 @@ class ArchiveReads:
                 except ConflictError:  # another machine wrote to the same store
                     continue
                 return
+            raise DataError(
+                f"{self._shelf.place}/{self._name}: was replaced by others {_MOST_TRIES} times while it was written; run the command again"
+            )
 
 
 class Checksums(Protocol):

@@ -8,6 +8,7 @@ traded), not a gap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ import msgspec
 
 from crypy.domain.times import iso
 from crypy.marketdata.trade_facts import FileFacts, Pause
+
+
+MOST_PAUSES: Final = 100
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -90,10 +94,18 @@ class Coverage(msgspec.Struct, frozen=True):
             ],
             "pauses": [
                 {"after_id": pause.after_id, "from": iso(pause.from_us), "to": iso(pause.to_us)}
-                for pause in self.pauses
+                for pause in longest(self.pauses)
             ],
+            "pauses_in_all": len(self.pauses),
             "fingerprint": self.fingerprint,
         }
+
+
+def longest(pauses: Sequence[Pause]) -> list[Pause]:
+    """The longest of them, `MOST_PAUSES` at most, in order of time: a thin symbol pauses all day."""
+    return sorted(
+        sorted(pauses, key=lambda pause: pause.from_us - pause.to_us)[:MOST_PAUSES], key=lambda pause: pause.from_us
+    )
 
 
 def gaps_in(facts: FileFacts) -> tuple[Gap, ...]:

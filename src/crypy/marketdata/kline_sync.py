@@ -131,6 +131,8 @@ class _Run:
             except VenueError as fault:
                 first_us = await self._without_archives(symbol, fault, first_us, last_us)
             await self._rest(symbol, first_us, last_us, end_us)
+            if symbol not in self.unfinished:
+                await self._intake.drop_downloads(f"{symbol}-{interval_text(self._interval_s)}-")
         except (VenueError, DataError) as fault:
             self._fail(symbol, str(fault))
 

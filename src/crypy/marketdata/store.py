@@ -214,6 +214,7 @@ class TradeStore:
                 shutil.rmtree(folder, ignore_errors=True)
         for path in [
             *self.root.glob("*/*/*/*/.*.tmp"),
+            *self.root.glob("archives/*/*/.*.tmp"),
             *self.root.glob("staging/.*.tmp"),
             *self.root.glob("copies/*/.*.tmp"),
         ]:

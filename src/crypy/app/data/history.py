@@ -15,7 +15,7 @@ from crypy.domain.errors import ConfigError
 from crypy.domain.times import iso
 from crypy.marketdata.archive_reads import ArchiveReads, compared
 from crypy.marketdata.audit import SymbolAudit, audit
-from crypy.marketdata.coverage import Coverage
+from crypy.marketdata.coverage import Coverage, longest
 from crypy.marketdata.repair import SymbolRepair, repair
 from crypy.marketdata.store import TradeStore
 from crypy.runtime.clocks import SystemClock
@@ -135,7 +135,11 @@ def _problems(found: SymbolAudit) -> list[str]:
 
 
 def _pauses(covered: Coverage) -> list[str]:
-    return [
+    """The halts in words, the longest where there are too many to be read."""
+    told = [
         f"nothing traded after id {pause.after_id} ({iso(pause.from_us)} to {iso(pause.to_us)}), no id is missing"
-        for pause in covered.pauses
+        for pause in longest(covered.pauses)
     ]
+    if len(covered.pauses) > len(told):
+        told.append(f"and {len(covered.pauses) - len(told):,} shorter ones")
+    return told

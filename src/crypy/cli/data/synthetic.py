@@ -48,6 +48,12 @@ def simulate(
     from crypy.app.data.synthetic import simulate as write_market
     from crypy.domain.errors import ConfigError
 
+    if bool(start) != bool(end):
+        raise ConfigError("a market to write needs --start and --end")
+    if not (start or compare or write_profile):
+        raise ConfigError(
+            "nothing to do: name --start and --end to write a market, --write-profile to keep a fit, or --compare"
+        )
     laws = Laws(profile, like, source, like_world, without, halts_per_day)
     made, fitted = made_profile(laws, data_dir, config)
     result: dict[str, Any] = {"about": made.about}
@@ -58,15 +64,9 @@ def simulate(
         result["written"] = str(write_profile)
     if compare:
         result["compared"] = compared(made, symbols, seed, laws, data_dir, config)
-    if start or end:
-        if not (start and end):
-            raise ConfigError("a market to write needs --start and --end")
+    if start:
         wanted = Wanted(symbols or like, seed, start, end, trades_per_day, out, world)
         result |= write_market(made, wanted, data_dir, config, _quiet if as_json else _told)
-    elif not (compare or write_profile):
-        raise ConfigError(
-            "nothing to do: name --start and --end to write a market, --write-profile to keep a fit, or --compare"
-        )
     if as_json:
         print_json(result)
     else:
