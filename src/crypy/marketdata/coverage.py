@@ -17,7 +17,6 @@ import msgspec
 from crypy.domain.times import iso
 from crypy.marketdata.trade_facts import FileFacts, Pause
 
-
 MOST_PAUSES: Final = 100
 
 
