@@ -114,7 +114,7 @@ async def path(calls: int) -> dict[str, Latency]:
             cast(SimClock, clock), 1.0, True, SYMBOLS, "aggTrade", "http://a", "http://b", "ws://c", "http://d", "http://e",
             "ws://f", None, None,
         )  # fmt: skip
-        data = DataSide(Settings(), road, world, wire, nexus, manager.on_close)  # type: ignore[arg-type]
+        data = DataSide(Settings(), road, world, wire, nexus, manager.on_close, manager.references.seed)  # type: ignore[arg-type]
         feeding = asyncio.create_task(data.run_feed(cast(AgentContext, _Context())))
         on_frame, now_us, some, other = await wire.on_frame, clock.now_us(), quotes(), trades()
         frames: list[bytes] = []
