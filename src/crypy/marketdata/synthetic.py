@@ -228,7 +228,7 @@ class SyntheticMarket:
         """The true law of the log return over `[at_s, at_s + horizon_s)`, given the true state at `at_s` and nothing of what comes.
 
         Closed for one second, else by `paths` futures drawn from it (see `synthetic_law`); equal for equal arguments. At 2 days
-        2,000 futures take a fifth of a second.
+        2,000 futures take half a second.
         """
         day, second = divmod(at_s, DAY_S)
         truth, row = self.truth(day), self._row(symbol)

@@ -69,7 +69,7 @@ class Halts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Activity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How trades arrive. The expected number in a second is proportional to
 
-        (scale / usual scale)**elasticity * (0.5 + 0.7 |shock|) * exp(own factors + burst * normal)
+        (scale / usual scale)**elasticity * (0.3 + |shock|) * exp(own factors + burst * normal)
 
     `fills_per_trade` is how many single trades an aggregate holds beyond the first, `quotes_per_second` how often quotes change.
     """

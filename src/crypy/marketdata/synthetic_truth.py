@@ -36,8 +36,8 @@ Flags = NDArray[np.bool_]
 _SECONDS_STREAM = 1 << 40
 _TAIL_MEMORY_S = 3_600.0
 _LEAST_HALT_S = 60.0
-# Mean of 0.5 + 0.7 |z|, z a skewed t with a tail of about five.
-_SHOCK_RATE = (0.5, 0.7, 1.01)
+# Trades of a second: a + b |z|, and the mean of that, z a skewed t with a tail of four.
+_SHOCK_RATE = (0.3, 1.0, 1.007)
 _WILDEST_SHOCK = 10.0
 
 
