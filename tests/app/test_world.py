@@ -40,6 +40,8 @@ def test_a_world_of_another_kind_and_a_damaged_card_are_refused(tmp_path: Path) 
     World.open(tmp_path / "w", FRESH)
     with pytest.raises(ConfigError, match="holds a synthetic world of seed 7"):
         World.open(tmp_path / "w", WorldCard("synthetic", seed=8, trades_per_day=1_000))
+    with pytest.raises(ConfigError, match="made by other laws"):
+        World.open(tmp_path / "w", WorldCard("synthetic", seed=7, trades_per_day=1_000, profile="another"))
     (tmp_path / "w" / "world.json").write_bytes(b'{"kind": 3}')
     with pytest.raises(DataError, match="is damaged"):
         World.open(tmp_path / "w", FRESH)

@@ -16,6 +16,7 @@ from crypy.app.settings import load_settings
 from crypy.app.world import World, WorldCard, day_of
 from crypy.cli.main import main
 from crypy.domain.errors import ConfigError
+from crypy.marketdata.synthetic_profile import default_profile
 from crypy.runtime.clocks import wall_us
 
 Refused = Callable[..., str]
@@ -47,7 +48,7 @@ def one_sentence(text: str) -> str:
 
 def fresh_world(data: Path) -> Path:
     """The folder of a world that a run of the small settings has left."""
-    card = WorldCard("synthetic", 11, 20_000, day_of(wall_us()) - 1)
+    card = WorldCard("synthetic", 11, 20_000, day_of(wall_us()) - 1, profile=default_profile().fingerprint())
     return World.open(data / "synthetic-11", card).folder
 
 

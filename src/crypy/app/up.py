@@ -38,6 +38,7 @@ from crypy.domain.errors import ConfigError, StateError
 from crypy.domain.ports import Transport
 from crypy.domain.times import DAY_S, US_PER_S, parse_time_us
 from crypy.marketdata.recorder import Recorder
+from crypy.marketdata.synthetic_profile import default_profile
 from crypy.marketdata.trade_locks import only_one
 from crypy.runtime.clocks import SystemClock, wall_us
 from crypy.runtime.directory import Directory
@@ -222,7 +223,8 @@ def _simulation(options: UpOptions, settings: Settings, data_dir: Path) -> tuple
     now_us = wall_us()
     trades = settings.simulator.trades_per_day
     first_day = day_of(now_us) - max(1, round(settings.data.history_days))
-    fresh = WorldCard("synthetic", settings.simulator.seed, trades, first_day)
+    laws = default_profile().fingerprint()
+    fresh = WorldCard("synthetic", settings.simulator.seed, trades, first_day, profile=laws)
     world = World.open(data_dir / f"synthetic-{settings.simulator.seed}", fresh)
     epoch_us = world.epoch_us(now_us)
     days = day_of(epoch_us) - world.card.first_day

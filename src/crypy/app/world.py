@@ -19,13 +19,17 @@ log = structlog.get_logger()
 
 
 class WorldCard(msgspec.Struct, frozen=True):
-    """What `world.json` says. `first_day` counts days since 1970; no run has gone beyond the simulated time `last_us`."""
+    """What `world.json` says. `first_day` counts days since 1970; no run has gone beyond the simulated time `last_us`.
+
+    `profile` is the fingerprint of the laws that a synthetic market is made by.
+    """
 
     kind: str
     seed: int = 0
     trades_per_day: int = 0
     first_day: int = 0
     last_us: int = 0
+    profile: str = ""
 
 
 class World:
@@ -55,6 +59,10 @@ class World:
             raise ConfigError(
                 f"{folder} holds a {card.kind} world of seed {card.seed} with {card.trades_per_day} trades a day, "
                 f"not the one asked for; choose another --data-dir or the same settings"
+            )
+        if card.profile != fresh.profile:
+            raise ConfigError(
+                f"{folder} holds a market made by other laws (of another version of crypy); move it away to begin anew, or choose another --seed"
             )
         return cls(folder, card)
 
