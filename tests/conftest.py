@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The first example compiles kernels: no deadline tells anything then.
-settings.register_profile("crypy", deadline=None)
-settings.load_profile("crypy")
+# The first example compiles kernels: no deadline tells anything then. The same examples each time, so that a red run is about the change;
+# HYPOTHESIS_PROFILE=explore draws new ones.
+settings.register_profile("crypy", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "crypy"))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
