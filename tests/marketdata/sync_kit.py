@@ -11,7 +11,8 @@ from history_kit import ARCHIVE, REST, FakeVenue, MemoryTransport, make_trades
 from crypy.domain.times import parse_time_us
 from crypy.marketdata.parse import TradeKind
 from crypy.marketdata.store import TradeStore
-from crypy.marketdata.sync import SyncReport, sync
+from crypy.marketdata.sync import sync
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_progress import Progress
 from crypy.marketdata.trades import TradeBatch
 from crypy.testing.jumping import JumpingClock, run_jumping

@@ -20,7 +20,8 @@ from s3_kit import S3, shelf_at
 from crypy.domain.times import US_PER_S, parse_time_us
 from crypy.marketdata.candle_rows import CandleRows
 from crypy.marketdata.candle_store import CandleStore
-from crypy.marketdata.kline_sync import KlineReport, sync_klines
+from crypy.marketdata.kline_sync import sync_klines
+from crypy.marketdata.sync_report import SyncReport
 from crypy.testing.jumping import JumpingClock, run_jumping
 from crypy.venues.binance.klines import BinanceKlines
 
@@ -31,8 +32,8 @@ EVER = (0, 2**62)
 ROWS = make_candles((NOW_US - BEGIN_US) // (QUARTER_S * US_PER_S), BEGIN_US, QUARTER_S)
 
 
-def synced(store: CandleStore) -> KlineReport:
-    async def main(clock: JumpingClock) -> KlineReport:
+def synced(store: CandleStore) -> SyncReport:
+    async def main(clock: JumpingClock) -> SyncReport:
         venue = FakeKlines({"BTCUSDT": ROWS}, QUARTER_S, NOW_US)
         source = BinanceKlines(MemoryTransport(venue), clock, ARCHIVE, REST)  # type: ignore[arg-type]
         return await sync_klines(store, source, clock, ["BTCUSDT"], QUARTER_S, BEGIN_US)

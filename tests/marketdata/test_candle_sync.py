@@ -19,7 +19,7 @@ from crypy.marketdata.candle_rows import CandleRows
 from crypy.marketdata.candle_source import CandleSource
 from crypy.marketdata.candle_store import CandleStore
 from crypy.marketdata.candle_sync import sync_candles
-from crypy.marketdata.kline_sync import KlineReport
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_locks import only_one
 from crypy.testing.clock import ManualClock
 from crypy.venues.binance.klines import BinanceKlines
@@ -68,7 +68,7 @@ async def filled(
     end_us: int | None = None,
     newest_only: int | None = None,
     now_us: int = NOW_US,
-) -> KlineReport:
+) -> SyncReport:
     clock = ManualClock(now_us)
     return await sync_candles(source, CandleStore(root), clock, "XBTUSD", 60, start_us, end_us, newest_only)
 

@@ -19,7 +19,8 @@ from crypy.domain.times import US_PER_S, parse_time_us
 from crypy.marketdata import shelf
 from crypy.marketdata.candle_rows import CandleRows
 from crypy.marketdata.candle_store import CandleStore
-from crypy.marketdata.kline_sync import KlineReport, sync_klines
+from crypy.marketdata.kline_sync import sync_klines
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_files import disk_fault
 from crypy.marketdata.trade_locks import only_one
 from crypy.marketdata.trade_progress import Progress
@@ -49,8 +50,8 @@ def synced(
     end_us: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     interval_s: int | None = None,
-) -> KlineReport:
-    async def main(clock: JumpingClock) -> KlineReport:
+) -> SyncReport:
+    async def main(clock: JumpingClock) -> SyncReport:
         source = BinanceKlines(MemoryTransport(venue), clock, ARCHIVE, REST)  # type: ignore[arg-type]
         wanted = list(venue.rows)
         store = CandleStore(root)

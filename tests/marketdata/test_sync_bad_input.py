@@ -18,7 +18,8 @@ from crypy.domain.errors import DataError
 from crypy.domain.times import parse_time_us
 from crypy.marketdata.archive_reads import ArchiveRead, ArchiveReads, compared
 from crypy.marketdata.store import TradeStore
-from crypy.marketdata.sync import SyncReport, sync
+from crypy.marketdata.sync import sync
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_merge import taken
 from crypy.testing.jumping import JumpingClock, run_jumping
 from crypy.venues.binance.history import BinanceHistory

@@ -28,7 +28,7 @@ from crypy.marketdata.journal import TradeJournal
 from crypy.marketdata.live_record import LiveRecord
 from crypy.marketdata.ports import PriceSink
 from crypy.marketdata.store import TradeStore
-from crypy.marketdata.sync import SyncReport
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_progress import Progress
 from crypy.marketdata.trade_source import TradeKind
 from crypy.marketdata.trades import TradeBatch

@@ -16,7 +16,7 @@ from crypy.marketdata.candle_gaps import MENDED_WITHIN_US, MissingCandles, spans
 from crypy.marketdata.candle_rows import interval_text, kline_kind, require_candles, require_interval, rows_of
 from crypy.marketdata.candle_source import CandleSource
 from crypy.marketdata.candle_store import CandleStore
-from crypy.marketdata.kline_sync import KlineReport
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_locks import only_one
 
 # Stored at once: some ten pages of a venue's, a few seconds' worth of requests.
@@ -32,7 +32,7 @@ async def sync_candles(
     start_us: int,
     end_us: int | None = None,
     newest_only: int | None = None,
-) -> KlineReport:
+) -> SyncReport:
     """Store the closed candles of a symbol that open in `[start_us, end_us)`, or up to now where no end is given.
 
     `newest_only` is how many of its newest candles the venue gives at all (Kraken's `candle_rows`), `None` where it gives all. What cannot be had is a
@@ -54,7 +54,7 @@ async def sync_candles(
         coverage = await asyncio.to_thread(store.coverage, source.venue, symbol, interval_s)
         holes = await asyncio.to_thread(store.missing, source.venue, symbol, interval_s)
     problems = run.problems + [f"{symbol}: {hole}" for hole in holes]
-    return KlineReport(kline_kind(interval_s), {symbol: coverage}, tuple(problems), (symbol,) if run.unfinished else ())
+    return SyncReport(kline_kind(interval_s), {symbol: coverage}, tuple(problems), (symbol,) if run.unfinished else ())
 
 
 class _Run:

@@ -22,7 +22,7 @@ from crypy.marketdata.sequence import sequence_from_rings
 
 if TYPE_CHECKING:
     from crypy.marketdata.store import TradeStore
-    from crypy.marketdata.sync import SyncReport
+    from crypy.marketdata.sync_report import SyncReport
     from crypy.marketdata.trade_progress import Progress
     from crypy.marketdata.trade_source import HistorySource
     from crypy.marketdata.trades import TradeBatch

@@ -13,9 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Final, cast
-
-import msgspec
+from typing import Final, cast
 
 from crypy.domain.errors import ConfigError, DataError, VenueError
 from crypy.domain.ports import Clock
@@ -26,8 +24,8 @@ from crypy.marketdata.candle_rest import fill_candles
 from crypy.marketdata.candle_rows import CandleRows, interval_text, kline_kind, require_interval
 from crypy.marketdata.candle_source import KlineSource
 from crypy.marketdata.candle_store import CandleStore
-from crypy.marketdata.coverage import Coverage
 from crypy.marketdata.kline_archive import read_klines
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_days import DAY_US, day_of
 from crypy.marketdata.trade_facts import FileFacts
 from crypy.marketdata.trade_locks import only_one
@@ -42,29 +40,6 @@ _ROUNDS_TO_NOW: Final = 2
 _MOST_PAGES_FOR_ARCHIVES: Final = 2_000
 
 
-class KlineReport(msgspec.Struct, frozen=True):
-    """What is stored after a sync of candles, in the shape of `SyncReport`; `kind` is such as `klines:1s`."""
-
-    kind: str
-    coverage: dict[str, Coverage]
-    problems: tuple[str, ...]
-    unfinished: tuple[str, ...]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that was asked for is stored, and no stored symbol has a gap."""
-        return not self.unfinished and all(coverage.is_whole for coverage in self.coverage.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """The form that `crypy data sync --kind klines --json` prints."""
-        return {
-            "kind": self.kind,
-            "symbols": {symbol: coverage.to_json() for symbol, coverage in self.coverage.items()},
-            "problems": list(self.problems),
-            "unfinished": list(self.unfinished),
-        }
-
-
 async def sync_klines(
     store: CandleStore,
     source: KlineSource,
@@ -74,7 +49,7 @@ async def sync_klines(
     start_us: int,
     end_us: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> KlineReport:
+) -> SyncReport:
     """Store all closed candles of the symbols that open in `[start_us, end_us)`, or up to now where no end is given.
 
     Whole days are stored, so that the first may begin before the start. Raises `ConfigError` when another sync of candles works on the
@@ -100,7 +75,7 @@ async def sync_klines(
             for hole in await asyncio.to_thread(store.missing, source.venue, symbol, interval_s)
         ]
     meter.finish()
-    return KlineReport(kline_kind(interval_s), coverage, tuple(run.problems + left), tuple(sorted(run.unfinished)))
+    return SyncReport(kline_kind(interval_s), coverage, tuple(run.problems + left), tuple(sorted(run.unfinished)))
 
 
 class _Run:

@@ -13,9 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from crypy.domain.errors import ConfigError, DataError, VenueError
 from crypy.domain.ports import Clock
@@ -23,9 +21,8 @@ from crypy.domain.times import iso
 from crypy.marketdata.archive import read_trades
 from crypy.marketdata.archive_intake import Intake
 from crypy.marketdata.archive_recheck import recheck
-from crypy.marketdata.coverage import Coverage
-from crypy.marketdata.parse import TradeKind
 from crypy.marketdata.store import TradeStore
+from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_days import DAY_US
 from crypy.marketdata.trade_locks import only_one
 from crypy.marketdata.trade_plan import Span, archive_files, missing_spans
@@ -36,32 +33,6 @@ from crypy.marketdata.trade_tasks import together
 from crypy.marketdata.trades import TradeBatch
 
 _ROUNDS_TO_NOW: Final = 5
-
-
-class SyncReport(msgspec.Struct, frozen=True):
-    """What is stored after a sync, and in words what went wrong on the way.
-
-    `unfinished` are the symbols of which not all that was asked for is stored. A problem may have been mended: a bad
-    file is one, and what took its place makes the symbol whole all the same.
-    """
-
-    kind: TradeKind
-    coverage: dict[str, Coverage]
-    problems: tuple[str, ...]
-    unfinished: tuple[str, ...]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that was asked for is stored, and no stored symbol has a gap."""
-        return not self.unfinished and all(coverage.is_whole for coverage in self.coverage.values())
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "symbols": {symbol: coverage.to_json() for symbol, coverage in self.coverage.items()},
-            "problems": list(self.problems),
-            "unfinished": list(self.unfinished),
-        }
 
 
 async def sync(

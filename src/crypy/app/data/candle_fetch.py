@@ -13,8 +13,8 @@ from crypy.marketdata.candle_source import CandleSource
 from crypy.marketdata.candle_store import CandleStore
 from crypy.marketdata.candle_sync import sync_candles
 from crypy.marketdata.intervals import Interval
-from crypy.marketdata.kline_sync import KlineReport
 from crypy.marketdata.shelf import Shelf
+from crypy.marketdata.sync_report import SyncReport
 from crypy.runtime.clocks import SystemClock
 from crypy.runtime.transport import NetTransport
 
@@ -29,13 +29,13 @@ def fetch_candles(
     interval: Interval,
     bounds: tuple[int | None, int | None],
     limit: int,
-) -> KlineReport:
+) -> SyncReport:
     """Store the venue's longest candles that the interval can be made of; without a start as many as `limit` candles need.
 
     Raises `ConfigError` for a venue that has no candles here, and where none of its lengths fits.
     """
 
-    async def fetch() -> KlineReport:
+    async def fetch() -> SyncReport:
         clock = SystemClock()
         async with NetTransport(clock) as transport:
             source, newest_only = candle_source(venue, transport, clock, settings)
@@ -53,7 +53,7 @@ async def fetch_from(
     bounds: tuple[int | None, int | None],
     limit: int,
     newest_only: int | None = None,
-) -> KlineReport:
+) -> SyncReport:
     """As `fetch_candles`, from a source. `newest_only` is how many of its newest candles the venue gives at all."""
     start_s, end_s = bounds
     last_s = clock.now_us() // US_PER_S if end_s is None else end_s

@@ -17,13 +17,13 @@ from crypy.marketdata.crypto_data import CryptoData
 from crypy.marketdata.parse import TRADE_KINDS
 from crypy.marketdata.shelf import Shelf
 from crypy.marketdata.store import TradeStore
-from crypy.marketdata.sync import SyncReport
+from crypy.marketdata.sync_report import SyncReport
 from crypy.runtime.clocks import SystemClock
 from crypy.runtime.transport import NetTransport
 from crypy.venues.binance.history import BinanceHistory
 
 if TYPE_CHECKING:
-    from crypy.marketdata.kline_sync import KlineReport
+    from crypy.marketdata.sync_report import SyncReport
 
 KLINES: Final = "klines"
 _INTERVALS_S: Final = {"1s": 1, "1m": 60}
@@ -92,7 +92,7 @@ async def _klines(
     shelf: Shelf,
     interval_s: int,
     quiet: bool,
-) -> KlineReport:
+) -> SyncReport:
     from crypy.marketdata.candle_store import CandleStore
     from crypy.marketdata.kline_sync import sync_klines
     from crypy.venues.binance.klines import BinanceKlines
