@@ -30,7 +30,7 @@ class MakerRules:
     """`lag_s`: how late makers see the price. `error` is in log odds (standard deviation), `half_spread` in thousandths at even odds."""
 
     lag_s: float = 0.4
-    error: float = 0.12
+    error: float = 0.3
     half_spread: float = 5.0
     idle_half_spread: float = 12.0
 
