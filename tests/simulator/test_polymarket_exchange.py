@@ -306,13 +306,13 @@ def test_an_empty_book_gives_nothing_to_take() -> None:
 
 
 def test_the_makers_error_is_there_and_goes_away() -> None:
-    """Sampled over a day: about three cents at even odds, none on average, and slow."""
+    """Sampled over a day: about seven cents at even odds, none on average, and slow."""
     rules = MakerRules()
     errors = [believed(0.5, 11, s * US_PER_S, rules.error) - 0.5 for s in range(0, 86_400, 7)]
-    assert abs(np.mean(errors)) < 0.003
-    assert 0.02 < np.std(errors) < 0.04
+    assert abs(np.mean(errors)) < 0.008
+    assert 0.055 < np.std(errors) < 0.09
     second_by_second = [believed(0.5, 11, s * US_PER_S, rules.error) for s in range(600)]
-    assert max(np.abs(np.diff(second_by_second))) < 0.01
+    assert max(np.abs(np.diff(second_by_second))) < 0.02
     assert {believed(1.0, 11, 0, rules.error), believed(0.0, 11, 0, rules.error)} <= {0.9995, 0.0005}
 
 
@@ -329,7 +329,7 @@ async def test_quotes_follow_the_price_and_edges_stay_small_on_average() -> None
         assert fair is not None
         gaps.append((market.book.best_bid + market.book.best_ask) / 2_000 - fair)
     assert abs(np.mean(gaps)) < 0.015
-    assert 0.002 < np.std(gaps) < 0.05
+    assert 0.005 < np.std(gaps) < 0.1
 
 
 async def test_takers_come_now_and_then() -> None:
