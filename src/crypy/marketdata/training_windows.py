@@ -1,4 +1,4 @@
-"""Feature sequences at many ends at once, from memory-mapped bars: what a density model is trained on.
+"""Feature sequences at many ends at once, from memory-mapped bars or rings of bars: what a density model is trained on.
 
 Each is equal bit for bit to `feature_sequence` at that end, and to what the live model is served: the same kernel reads the
 mapped columns. The work releases the interpreter lock. Which ends to ask for (horizons, purged ranges, weights) is
@@ -20,6 +20,7 @@ from crypy.domain.times import US_PER_S, iso
 from crypy.marketdata.clocks import new_york_offsets, week_circle
 from crypy.marketdata.mapped_bars import MappedBars
 from crypy.marketdata.mapped_file import holes_before
+from crypy.marketdata.ring import Ring
 from crypy.marketdata.schema import CLOCKS, FeatureSchema, FeatureSequence
 from crypy.marketdata.sequence import bars_needed, fill_clocks, fill_windows, window_plan, window_sizes
 from crypy.runtime.kernels import kernel
@@ -88,11 +89,49 @@ def training_windows(
                 len(bars), ends[rows] - bars.start_s, plan, index, values[rows], known[rows], close[rows], whole[index, rows],
             )  # fmt: skip
         if zone is not None:
-            fill_end_clocks(ends[rows], plan, week_circle(), zone[0], zone[1], clocks[rows])
+            fill_end_clocks(ends[rows], 1, plan, week_circle(), zone[0], zone[1], clocks[rows])
 
     _in_threads(work, len(ends), threads)
     if not schema.allow_missing:
-        _require_whole(whole, ends, chosen, schema)
+        _require_whole(whole, ends, tuple(bars.symbol for bars in chosen), schema)
+    return _cut(ends, schema, values, known, clocks, close)
+
+
+def windows_from_rings(
+    rings: Mapping[str, Ring], schema: FeatureSchema, ends_s: Sequence[int] | Ints, *, threads: int = 1
+) -> TrainingWindows:
+    """The same from rings that hold bars of any step (`Ring.of`); ends are multiples of the step.
+
+    Equal bit for bit to `sequence_from_rings` at each end. Raises as `training_windows` does.
+    """
+    ends = np.ascontiguousarray(ends_s, np.int64)
+    chosen = [_ring(rings, symbol, schema, ends) for symbol in schema.symbols]
+    step_s = chosen[0].step_s
+    plan = window_plan(schema, step_s)
+    if (ends % step_s).any() or any(ring.step_s != step_s for ring in chosen):
+        raise ConfigError(f"sequences from bars of {step_s} s end at multiples of that step, and all rings have it")
+    cells, windows = window_sizes(schema)
+    count = len(chosen)
+    values = np.zeros((len(ends), count * cells))
+    known = np.zeros((len(ends), count * windows), np.bool_)
+    clocks = np.empty((len(ends), windows * len(CLOCKS)))
+    close = np.full((len(ends), count), np.nan)
+    whole = np.empty((count, len(ends)), np.bool_)
+    zone = new_york_offsets(int(ends.min()) - schema.history_s, int(ends.max())) if len(ends) else None
+
+    def work(rows: slice) -> None:
+        for index, ring in enumerate(chosen):
+            fill_ends(
+                ring.rows, ring.sums, ring.squares[ring.base_steps_s.index(schema.base_step_s)], ring.extremes,
+                np.full(len(ends[rows]), max(ring.first, ring.known)), ring.end, ends[rows] // step_s, plan, index,
+                values[rows], known[rows], close[rows], whole[index, rows],
+            )  # fmt: skip
+        if zone is not None:
+            fill_end_clocks(ends[rows], step_s, plan, week_circle(), zone[0], zone[1], clocks[rows])
+
+    _in_threads(work, len(ends), threads)
+    if not schema.allow_missing:
+        _require_whole(whole, ends, schema.symbols, schema)
     return _cut(ends, schema, values, known, clocks, close)
 
 
@@ -133,12 +172,28 @@ def _of(mapped: Mapping[str, MappedBars], symbol: str, schema: FeatureSchema, en
     return bars
 
 
-def _require_whole(whole: Bools, ends: Ints, chosen: list[MappedBars], schema: FeatureSchema) -> None:
+def _ring(rings: Mapping[str, Ring], symbol: str, schema: FeatureSchema, ends: Ints) -> Ring:
+    ring = rings.get(symbol)
+    if ring is None:
+        raise ConfigError(f"the schema asks for {symbol}, bars are there of {', '.join(sorted(rings)) or 'nothing'}")
+    if schema.base_step_s not in ring.base_steps_s:
+        raise SchemaMismatch(
+            f"{symbol}: returns are squared at {ring.base_steps_s} s, the schema wants {schema.base_step_s} s"
+        )
+    if len(ends) and ends.max() > ring.end_s:
+        missing = f"{symbol}: {int(ends.max()) - ring.end_s:,} s after {iso(ring.end_s * US_PER_S)}"
+        raise Incomplete(
+            f"a sequence is to end at {iso(int(ends.max()) * US_PER_S)}, there is nothing of {missing}", (missing,)
+        )
+    return ring
+
+
+def _require_whole(whole: Bools, ends: Ints, chosen: tuple[str, ...], schema: FeatureSchema) -> None:
     lacking = np.flatnonzero(~whole.all(axis=0))
     if not len(lacking):
         return
     first = int(lacking[0])
-    symbols = tuple(bars.symbol for bars, is_whole in zip(chosen, whole[:, first], strict=True) if not is_whole)
+    symbols = tuple(symbol for symbol, is_whole in zip(chosen, whole[:, first], strict=True) if not is_whole)
     raise Incomplete(
         f"{len(lacking):,} of {len(ends):,} ends lack history; at {iso(int(ends[first]) * US_PER_S)} not all of the"
         f" {bars_needed(schema, 1):,} s before are known of {', '.join(symbols)}: `whole_ends` tells where they are",
@@ -211,7 +266,9 @@ def fill_ends(
 
 
 @kernel
-def fill_end_clocks(ends_s: Ints, plan: Ints, circle: Floats, moments: Ints, offsets: Ints, clocks: Floats) -> None:
+def fill_end_clocks(
+    ends_s: Ints, step_s: int, plan: Ints, circle: Floats, moments: Ints, offsets: Ints, clocks: Floats
+) -> None:
     """Write the clocks of all ends, a row for each."""
     for i in range(len(ends_s)):
-        fill_clocks(ends_s[i], 1, plan, circle, moments, offsets, clocks[i])
+        fill_clocks(ends_s[i], step_s, plan, circle, moments, offsets, clocks[i])

@@ -1,17 +1,20 @@
-"""Forecasts of the baseline at many past moments at once, and their scores: one row equals `predict` bit for bit."""
+"""Forecasts at many past moments at once, and their scores: one row equals `predict` bit for bit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crypy.distributions.scores import Scores, score
 from crypy.marketdata.bars import Bars
+from crypy.models.dataset import Dataset
 from crypy.models.forecast_kernel import forecast_symbol
 from crypy.models.origins import Squares, regressors, seasons_ahead
+from crypy.models.port import Model
 from crypy.models.prior import default_prior
 from crypy.models.volatility import VolatilityBaseline
 from crypy.runtime.kernels import kernel
@@ -30,6 +33,48 @@ class Hindcast:
     scale: Floats
     skew: Floats
     tail: Floats
+
+
+# Sequences of so many origins are made at once where a model knows no faster way.
+_CHUNK: Final = 512
+
+
+@runtime_checkable
+class Hindcaster(Protocol):
+    """A model that forecasts many origins at once faster than one by one; row by row the bits of `predict`."""
+
+    def hindcasts(self, dataset: Dataset, horizons_s: Floats) -> dict[str, Hindcast]:
+        """By symbol, at all origins of the dataset."""
+        ...
+
+
+def hindcasts(model: Model, dataset: Dataset, horizons_s: Floats) -> dict[str, Hindcast]:
+    """What a model would have said of each of its symbols at each origin of the dataset, from bars before it, and what came.
+
+    `returns` is NaN where the horizon ends beyond the dataset. One by one unless the model is a `Hindcaster`.
+    """
+    if isinstance(model, Hindcaster):
+        return model.hindcasts(dataset, horizons_s)
+    if isinstance(model, VolatilityBaseline):
+        origins_s = dataset.origins_s()
+        return {symbol: hindcast(model, dataset.bars[symbol], origins_s, horizons_s) for symbol in model.symbols}
+    return one_by_one(model, dataset, horizons_s)
+
+
+def one_by_one(model: Model, dataset: Dataset, horizons_s: Floats) -> dict[str, Hindcast]:
+    """`hindcasts` by `predict` of each origin's own sequence: slow, and what the fast ways are tested against."""
+    origins_s = dataset.origins_s()
+    symbols = model.schema.symbols
+    laws = np.empty((3, len(symbols), len(origins_s), len(horizons_s)))
+    for start in range(0, len(origins_s), _CHUNK):
+        windows = dataset.windows(model.schema, origins_s[start : start + _CHUNK])
+        for row in range(len(windows)):
+            grid = model.predict(windows[row], horizons_s)
+            laws[:, :, start + row] = grid.scale, grid.skew, grid.tail
+    return {
+        symbol: Hindcast(origins_s, horizons_s, dataset.returns(symbol, origins_s, horizons_s), *laws[:, index])
+        for index, symbol in enumerate(symbols)
+    }
 
 
 def hindcast(model: VolatilityBaseline, bars: Bars, origins_s: Ints, horizons_s: Floats) -> Hindcast:
