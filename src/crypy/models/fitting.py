@@ -20,6 +20,7 @@ from crypy.distributions.likelihood import fit_scale, to_free
 from crypy.domain.errors import ConfigError, Incomplete
 from crypy.marketdata.bars import Bars
 from crypy.models.artefact import Metric
+from crypy.models.dataset import Dataset
 from crypy.models.memory import FLOOR_PER_S, Memory
 from crypy.models.origins import Regressors, Squares, regressors, seasons_ahead
 from crypy.models.prior import LOWEST_TAIL, Coefficients, Prior, default_prior, gaussian_prior, prior_coefficients
@@ -99,6 +100,11 @@ def fit_baseline(
         },
     )
     return VolatilityBaseline({symbol: fit for symbol, (fit, _) in fits.items()}, base_step_s, horizons, record)
+
+
+def fit_on(dataset: Dataset, settings: FitSettings | None = None) -> VolatilityBaseline:
+    """`fit_baseline` on a dataset: its bars up to the end, its warm-up included."""
+    return fit_baseline(dataset.bars, None, dataset.end_s, settings)
 
 
 def _clip(bars: Bars, start_s: int | None, end_s: int | None) -> Bars:

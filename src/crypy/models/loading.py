@@ -1,22 +1,20 @@
-"""Kinds of model artefacts and the classes that read them."""
+"""Artefact folders to models: the card says which kind, the kind says which class reads it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-from crypy.domain.errors import DataError
+from crypy.domain.errors import ConfigError, DataError
 from crypy.models.artefact import read_card
+from crypy.models.kinds import kind_of
 from crypy.models.port import Model
-from crypy.models.volatility import KIND, VolatilityBaseline
-
-KINDS: Final[dict[str, type[Model]]] = {KIND: VolatilityBaseline}
 
 
 def load(path: Path) -> Model:
-    """The model in an artefact folder. Raises `DataError` for a kind that this version does not know."""
+    """The model in the folder. Raises `DataError` for a kind that this version does not know."""
     card = read_card(path)
-    kind = KINDS.get(card.kind)
-    if kind is None:
-        raise DataError(f"{path} holds a model of kind {card.kind!r}; this version knows {', '.join(KINDS)}")
-    return kind.load(path)
+    try:
+        kind = kind_of(card.kind)
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from None
+    return kind.model_class().load(path)

@@ -1,0 +1,1 @@
+"""From data to a deployed model: datasets, fitting, evaluation, tuning, promotion and the registry."""
