@@ -12,15 +12,20 @@ import time
 from crypy.domain.times import US_PER_S
 
 
+def _since_boot_ns() -> int:
+    """Nanoseconds that only grow, and that go on while a laptop sleeps where the system counts these too."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+
+
 class SystemClock:
     """The machine's time, kept from running backwards."""
 
     def __init__(self) -> None:
         self._wall_ns = time.time_ns()
-        self._mono_ns = time.monotonic_ns()
+        self._boot_ns = _since_boot_ns()
 
     def now_us(self) -> int:
-        return (self._wall_ns + time.monotonic_ns() - self._mono_ns) // 1_000
+        return (self._wall_ns + _since_boot_ns() - self._boot_ns) // 1_000
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
