@@ -1,5 +1,7 @@
 """`python -m benchmarks [name ...] [--quick] [--json FILE]`: run benchmarks, each in a process of its own, and print their tables.
 
+`python -m benchmarks forecasts --help`: how good forecasts are, a benchmark of another sort.
+
 Exit code 1 where a benchmark failed; a missed budget is shown and is no failure, for a busy machine misses budgets.
 """
 
@@ -25,6 +27,7 @@ JOBS = (
     "sequence",
     "windows",
     "distributions",
+    "evaluation",
     "tick",
     "engines",
     "price_path",
@@ -41,6 +44,8 @@ _LONGEST_S = 600
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["forecasts"]:
+        return import_module("benchmarks.forecasts").main(sys.argv[2:])
     arguments = _arguments()
     effort = QUICK if arguments.quick else 1.0
     if arguments.child:

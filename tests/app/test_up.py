@@ -8,7 +8,7 @@ from pathlib import Path
 from up_kit import Books, Up, children, left_behind, run, said_to, settings, store_is_whole
 
 AGENTS = [
-    "dashboard", "terminal", "history", "journal", "binance", "repair", "model", "discovery", "polymarket", "desk", "engines", "world",
+    "dashboard", "terminal", "history", "journal", "binance", "repair", "model", "models", "discovery", "polymarket", "desk", "engines", "world",
 ]  # fmt: skip
 
 

@@ -14,6 +14,13 @@ RUN = [
     for kind, code, line in blocks(path.read_text("utf-8"))
     if kind == "python run"
 ]
+# Blocks that need what not everybody installs: `python run if torch`.
+RUN_IF = [
+    pytest.param(path, code, line, kind.split()[-1], id=f"{named(path)}:{line}")
+    for path in PAGES
+    for kind, code, line in blocks(path.read_text("utf-8"))
+    if kind.startswith("python run if ")
+]
 # Folders of one person's machine; what the program itself says of a home is written with ~.
 _MACHINE = re.compile(r"(?<![\w.~])/(?:home|work|tmp|root|Users|var|mnt|opt)/|[A-Z]:\\\\")
 
@@ -48,6 +55,14 @@ def test_every_page_is_found_from_the_index() -> None:
 def test_python_blocks_run(path: Path, code: str, line: int) -> None:
     # Line breaks before the code, so that a traceback names the page's own line.
     exec(compile("\n" * (line - 1) + code, str(path), "exec"), {"__name__": "__docs__"})
+
+
+@pytest.mark.parametrize(("path", "code", "line", "module"), RUN_IF)
+def test_python_blocks_run_where_their_module_is_installed(path: Path, code: str, line: int, module: str) -> None:
+    pytest.importorskip(
+        module, reason=f"{module} is not installed: the page shows it, this environment does not run it"
+    )
+    test_python_blocks_run(path, code, line)
 
 
 def test_there_is_code_to_run() -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import numpy as tensors
 
+from crypy import __version__
 from crypy.domain.errors import DataError
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.sequence import feature_sequence
 from crypy.models import load_model
+from crypy.models.artefact import read_arrays, read_card, write_artefact
 from crypy.models.fitting import FitSettings, fit_baseline
 from crypy.models.volatility import VolatilityBaseline
 
@@ -80,17 +87,31 @@ def _edit(folder: Path, **changes: object) -> None:
     (folder / "card.json").write_text(json.dumps({**card, **changes}))
 
 
+def _put(folder: Path, content: bytes) -> None:
+    """Other arrays, with a card that names them."""
+    (folder / "arrays.safetensors").write_bytes(content)
+    _edit(folder, arrays_sha256=hashlib.sha256(content).hexdigest())
+
+
+def _arrays(folder: Path, **changes: np.ndarray | None) -> None:
+    found = {**tensors.load((folder / "arrays.safetensors").read_bytes()), **changes}
+    _put(folder, tensors.save({name: array for name, array in found.items() if array is not None}))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (lambda folder: (folder / "card.json").unlink(), "no model artefact"),
         (lambda folder: (folder / "card.json").write_text("{"), "damaged or foreign"),
-        (lambda folder: (folder / "weights.npy").unlink(), "cannot be read"),
-        (lambda folder: (folder / "weights.npy").write_bytes(b"\x93NUMPY"), "SHA-256"),
-        (lambda folder: _edit(folder, format="other-9"), "other-9"),
+        (lambda folder: (folder / "card.json").write_text("[1]"), "damaged or foreign"),
+        (lambda folder: (folder / "arrays.safetensors").unlink(), "cannot be read"),
+        (lambda folder: (folder / "arrays.safetensors").write_bytes(b"\x08"), "SHA-256"),
+        (lambda folder: _edit(folder, format="crypy-model-1"), "crypy-model-1.*reads.*fit or fetch"),
         (lambda folder: _edit(folder, kind="network"), "'network'"),
         (lambda folder: _edit(folder, version="0"), "volatility-baseline-0"),
+        (lambda folder: _edit(folder, runtime="torch"), "runtime"),
         (lambda folder: _edit(folder, schema_fingerprint="0" * 64), "schema"),
+        (lambda folder: _edit(folder, parts={"inner": "0" * 64}), "inner"),
     ],
 )
 def test_damage_is_named(folder: Path, damage: Callable[[Path], object], words: str) -> None:
@@ -99,29 +120,73 @@ def test_damage_is_named(folder: Path, damage: Callable[[Path], object], words: 
         load_model(folder)
 
 
-def test_arrays_of_another_shape_are_refused(folder: Path) -> None:
-    import hashlib
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros((1, 2, 3)))
-    (folder / "weights.npy").write_bytes(buffer.getvalue())
-    card = json.loads((folder / "card.json").read_text())
-    card["arrays"]["weights"] = hashlib.sha256(buffer.getvalue()).hexdigest()
-    (folder / "card.json").write_text(json.dumps(card))
-    with pytest.raises(DataError, match="weights of shape"):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weights": np.zeros((1, 2, 3))}, "weights of shape"),
+        ({"weights": np.zeros((1, 2))}, r"weights is float64 of shape \(1, 2\), expected .*any"),
+        ({"tail": None}, "missing are .'tail'"),
+        ({"more": np.zeros(3)}, "not expected are .'more'"),
+        ({"levels": np.zeros((1, 2), np.float32)}, "levels is float32"),
+        ({"levels": np.array([[np.nan, 1.0]])}, "levels has values that are not finite"),
+        ({"season": np.zeros((1, 2, 7))}, "season is float64 of shape"),
+    ],
+)
+def test_arrays_that_are_not_as_they_should_be_are_named(
+    folder: Path, changes: dict[str, np.ndarray | None], words: str
+) -> None:
+    _arrays(folder, **changes)
+    with pytest.raises(DataError, match=words):
         load_model(folder)
 
 
-def test_pickles_are_not_opened(folder: Path) -> None:
-    import hashlib
-    import io
+@pytest.mark.parametrize("keep", [0, 1, 7, 8, 9, 200, -1, -800])
+def test_a_file_that_is_cut_short_is_refused_even_where_the_card_names_it(folder: Path, keep: int) -> None:
+    _put(folder, (folder / "arrays.safetensors").read_bytes()[:keep])
+    with pytest.raises(DataError, match="holds no arrays"):
+        load_model(folder)
 
+
+def test_nothing_is_unpickled(folder: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.array([{"code": 1}], dtype=object), allow_pickle=True)
-    (folder / "levels.npy").write_bytes(buffer.getvalue())
-    card = json.loads((folder / "card.json").read_text())
-    card["arrays"]["levels"] = hashlib.sha256(buffer.getvalue()).hexdigest()
-    (folder / "card.json").write_text(json.dumps(card))
-    with pytest.raises(DataError, match="holds no array"):
+    _put(folder, buffer.getvalue())
+    with pytest.raises(DataError, match="holds no arrays"):
         load_model(folder)
+
+
+def test_the_card_says_by_what_and_for_what_it_was_made(model: VolatilityBaseline, folder: Path) -> None:
+    card = read_card(folder)
+    assert (card.crypy_version, card.runtime, card.parts) == (__version__, "numpy", {})
+    assert card.schema == model.schema
+    later = VolatilityBaseline(model.coefficients, 60, model.horizons_s, replace(model.record, seed=3, made_us=5))
+    later.save(folder)
+    card = read_card(folder)
+    assert (card.seed, card.made_us) == (3, 5)
+    assert load_model(folder).record == later.record  # type: ignore[attr-defined]
+
+
+def test_a_part_is_an_artefact_of_its_own_that_cannot_be_swapped(
+    model: VolatilityBaseline, folder: Path, tmp_path: Path
+) -> None:
+    card = read_card(folder)
+    outer = tmp_path / "outer"
+    write_artefact(outer, card, {"x": np.zeros(2)}, {"inner": model})
+    assert load_model(outer / "inner").name == model.name
+    assert list(read_arrays(outer, read_card(outer), ("x",))) == ["x"]
+    assert list(read_card(outer).parts) == ["inner"]
+    VolatilityBaseline.prior(("BTCUSDT",), 60).save(outer / "inner")
+    with pytest.raises(DataError, match="not the part that the card names"):
+        read_card(outer)
+    shutil.rmtree(outer / "inner")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_card(outer)
+
+
+def test_arrays_come_back_aligned_and_their_own(folder: Path) -> None:
+    for array in read_arrays(
+        folder, read_card(folder), tuple(tensors.load((folder / "arrays.safetensors").read_bytes()))
+    ).values():
+        assert array.flags.aligned
+        assert array.flags.owndata
+        assert array.flags.c_contiguous

@@ -67,6 +67,8 @@ def process_agents(
     yield Agent("binance", data.run_feed, status=lambda: _feed_status(data))
     yield Repairing(data, road).agent()
     yield Agent("model", data.run_model, status=lambda: _model_status(data), pausable=True)
+    if data.models is not None:
+        yield data.models.agent()
     yield Agent("discovery", markets.run_discovery, status=lambda: {"markets": str(len(markets.discovery.markets))})
     yield Agent("polymarket", markets.run_feed, status=lambda: _books_status(markets))
     yield Agent("desk", markets.run_desk, status=lambda: _desk_status(markets), commands=_desk_commands(markets))
@@ -101,7 +103,7 @@ def _model_status(data: DataSide) -> Mapping[str, str]:
         return {}
     status = data.runner.status
     return {
-        "model": data.runner.model.name,
+        "model": data.runner.name,
         "forecasts": str(status.forecasts),
         "skipped": str(status.skipped),
         "failed": str(status.failed),

@@ -15,7 +15,7 @@ from crypy.marketdata.audit import SymbolAudit, audit
 from crypy.marketdata.audited import audited_bars
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.store import TradeStore
-from crypy.models.fitting import fit_baseline
+from crypy.models.fitting import FitSettings, fit_baseline
 from crypy.models.volatility import VolatilityBaseline
 
 log = structlog.get_logger()
@@ -29,19 +29,23 @@ def audit_new(store: TradeStore, symbol: str, clock: Clock) -> SymbolAudit:
     return found
 
 
-def fit_stored(store: TradeStore, road: Road, folder: Path) -> VolatilityBaseline:
-    """The baseline fitted on the stored history of the road's symbols up to now, after an audit of what was not audited yet.
+def fit_stored(
+    store: TradeStore, road: Road, folder: Path | None, symbols: tuple[str, ...] = (), base_step_s: int = 1
+) -> VolatilityBaseline:
+    """The baseline fitted on the stored history of some symbols (all of the road's) up to now, after an audit of what was not audited yet.
 
-    The prior where a symbol has no history. Blocks for seconds: call it in a thread.
+    The prior where a symbol has no history. Kept in `folder`, if there is one. Blocks for seconds: call it in a thread.
     """
+    chosen = symbols or road.symbols
     bars: dict[str, Bars] = {}
-    for symbol in road.symbols:
+    for symbol in chosen:
         found = _audited(store, road, symbol)
         if found is None:
-            return VolatilityBaseline.prior(road.symbols)
+            return VolatilityBaseline.prior(chosen, base_step_s)
         bars[symbol] = found
-    model = fit_baseline(bars)
-    _save(model, folder)
+    model = fit_baseline(bars, settings=FitSettings(base_step_s=base_step_s))
+    if folder is not None:
+        _save(model, folder)
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from crypy.app.baseline import audit_new, fit_stored
 from crypy.app.data.stores import store_place
+from crypy.app.model_side import ModelSide, registry_of
 from crypy.app.road import Road
 from crypy.app.settings import Settings
 from crypy.app.world import World
@@ -21,7 +23,10 @@ from crypy.domain.instruments import coin_of
 from crypy.domain.ports import Transport
 from crypy.domain.reports import SymbolRow
 from crypy.domain.times import DAY_S, US_PER_S
+from crypy.forecasting.calibrating import Calibrator
+from crypy.forecasting.hot_swap import HotSwap, Rings
 from crypy.forecasting.runner import ModelRunner
+from crypy.forecasting.shadow import Shadows
 from crypy.marketdata.crypto_data import WEEK_S, CryptoData
 from crypy.marketdata.feed_lag import FeedLag
 from crypy.marketdata.journal import TradeJournal
@@ -32,9 +37,12 @@ from crypy.marketdata.sync_report import SyncReport
 from crypy.marketdata.trade_progress import Progress
 from crypy.marketdata.trade_source import TradeKind
 from crypy.marketdata.trades import TradeBatch
+from crypy.models.artefact import read_card
+from crypy.models.volatility import VolatilityBaseline
 from crypy.nexus.nexus import Nexus
 from crypy.runtime.agent import AgentContext
 from crypy.runtime.clocks import SystemClock
+from crypy.runtime.deadlines import end
 from crypy.venues.binance.feed import BinanceFeed
 from crypy.venues.binance.history import BinanceHistory
 
@@ -46,6 +54,8 @@ OnHistory = Callable[[str, int, NDArray[np.float64]], None]
 # How much history a reference price may need: a day's window that began with the clocks going back.
 _CLOSES_S = 27 * 3_600
 _VENUE = "binance"
+# Steps at which models may want live returns squared: models of seconds and of minutes.
+BASE_STEPS_S = (1, 60)
 # A store on this machine has live trades within five seconds; each put to another one is a file and a round trip.
 _DRAIN_S = 3.0
 _DRAIN_REMOTE_S = 60.0
@@ -72,17 +82,21 @@ class DataSide:
         self.store = TradeStore(store_place(settings, world.card.kind, world.store_dir), self.kind)
         drain_s = _DRAIN_REMOTE_S if self.store.shelf.is_remote else _DRAIN_S
         self.journal = TradeJournal(world.journal_dir, self._store_live, drain_s=drain_s)
+        self._registry, self._world = registry_of(world)
         self.crypto_data = CryptoData(
             road.symbols,
             self.store,
             road.clock,
-            history_s=WEEK_S + DAY_S,
+            history_s=max(WEEK_S + DAY_S, self._longest_s()),
+            base_steps_s=BASE_STEPS_S,
             grace_s=settings.data.seal_grace_s,
             journal=self.journal,
         )
         self.record = LiveRecord(world.folder / "frontier.json", self.store, _VENUE, self.crypto_data, road.clock)
         self.report: SyncReport | None = None
         self.runner: ModelRunner | None = None
+        self.models: ModelSide | None = None
+        self.calibrator: Calibrator | None = None
         self.feed: BinanceFeed | None = None
         self.lag = FeedLag()
         self._settings = settings
@@ -95,6 +109,8 @@ class DataSide:
         self._on_history = on_history
         self._closed_s: dict[str, int] = {}
         self._mids: dict[str, float] = {}
+        # One thread for the model in use and one for shadows: neither waits in the event loop.
+        self._threads = ThreadPoolExecutor(2, "model")
         self.history = BinanceHistory(transport, road.clock, road.archive_url, road.rest_url, self.kind)
 
     async def load_history(self, on_progress: Callable[[Progress], None] | None) -> None:
@@ -118,8 +134,14 @@ class DataSide:
         await asyncio.to_thread(self.tell_history)
 
     async def make_model(self) -> None:
-        """Fit the baseline on what is stored; with nothing stored it is the prior, and says so by its history."""
-        self.runner = await asyncio.to_thread(self._make_runner)
+        """Fit the baseline on what is stored (with nothing stored it is the prior, and says so by its history), then serve what is deployed."""
+        baseline = await asyncio.to_thread(fit_stored, self.store, self._road, self._model_dir)
+        if self.models is None:
+            self.runner = await asyncio.to_thread(self._make_runner, baseline)
+            self.models = self._make_models(self.runner, baseline)
+        else:
+            self.models.swap.renew(baseline)
+        await self.models.look()
 
     async def run_feed(self, context: AgentContext) -> None:
         """Follow trades and quotes until cancelled."""
@@ -161,13 +183,18 @@ class DataSide:
 
     async def run_model(self, context: AgentContext) -> None:
         """One inference a second."""
-        if self.runner is None:
+        if self.models is None:
             await self.make_model()
-        assert self.runner is not None  # made above
+        assert self.models is not None  # made above
         context.ready()
-        async for due_us in context.every(1.0):
-            self.tell_closes()
-            await self.runner.step(due_us)
+        saving = None if self.calibrator is None else asyncio.ensure_future(self.calibrator.run(SystemClock()))
+        try:
+            async for due_us in context.every(1.0):
+                self.tell_closes()
+                await self.models.step(due_us)
+        finally:
+            if saving is not None:
+                await end(saving)
 
     def tell_history(self) -> None:
         """Tell all at once the seconds of the past that a reference price may need. Before the feed runs, in any thread."""
@@ -187,6 +214,8 @@ class DataSide:
             coin = coin_of(symbol)
             for time_s, close in enumerate(closes.tolist(), first_s):
                 self._on_close(coin, time_s, close)
+                if self.models is not None:
+                    self.models.on_close(symbol, time_s, close)
             self._closed_s[symbol] = first_s + len(closes) if len(closes) else from_s
 
     def rows(self) -> tuple[SymbolRow, ...]:
@@ -213,6 +242,7 @@ class DataSide:
     def close(self) -> None:
         """Everything that came is in the store when this returns."""
         self.journal.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _on_trade(self, trade: Trade) -> None:
         self.crypto_data.update(trade)
@@ -231,15 +261,45 @@ class DataSide:
         except DataError as error:
             log.warning("price.refused", coin=coin, error=str(error))
 
-    def _make_runner(self) -> ModelRunner:
-        model = fit_stored(self.store, self._road, self._model_dir)
+    def _make_runner(self, model: VolatilityBaseline) -> ModelRunner:
         coins = dict(zip(self._road.coins, self._road.symbols, strict=True))
-        clock, durations = self._road.clock, self._settings.data.durations
+        if self._settings.model.calibrate:
+            self.calibrator = Calibrator(self.crypto_data, model, self._model_dir.parent)
+        correct = None if self.calibrator is None else self.calibrator.apply
+        runner = ModelRunner(
+            self.crypto_data,
+            model,
+            (self._nexus,),
+            self._road.clock,
+            coins,
+            self._settings.data.durations,
+            correct=correct,
+        )
         # Whatever inference has to compile is compiled here and not in the event loop at the first second.
         with suppress(DataError):
-            unheard = ModelRunner(self.crypto_data, model, (), clock, coins, durations)
-            unheard.tick(self.crypto_data.sealed_s())
-        return ModelRunner(self.crypto_data, model, (self._nexus,), clock, coins, durations)
+            runner.try_out(model, self.crypto_data.feature_sequence(self.crypto_data.sealed_s(), model.schema))
+        return runner
+
+    def _make_models(self, runner: ModelRunner, baseline: VolatilityBaseline) -> ModelSide:
+        rings = Rings(self._road.symbols, BASE_STEPS_S, self.crypto_data.history_s)
+        swap = HotSwap(
+            runner, self.crypto_data, self._registry, self._world, rings, baseline, self._baseline_at, self.crypto_data.sealed_s,
+            self._threads, None if self.calibrator is None else self.calibrator.use,
+        )  # fmt: skip
+        shadows = Shadows(self._registry, self._world, self.crypto_data, rings, self._threads)
+        return ModelSide(self._settings.model, swap, shadows, runner, self.crypto_data)
+
+    def _baseline_at(self, symbols: tuple[str, ...], base_step_s: int) -> VolatilityBaseline:
+        return fit_stored(self.store, self._road, None, symbols, base_step_s)
+
+    def _longest_s(self) -> int:
+        """How far back what is deployed now looks; a registry that cannot be read says so later."""
+        try:
+            deployed = self._registry.deployed(self._world)
+            return max((read_card(one.folder).schema.history_s for one in deployed), default=0)
+        except DataError as error:
+            log.warning("registry.unreadable", error=str(error))
+            return 0
 
     def _nothing_live(self) -> None:
         """Until the feed says that it is whole, a second without trades is one that nobody watched: time alone seals none."""

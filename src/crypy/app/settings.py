@@ -74,6 +74,19 @@ class TerminalSettings(msgspec.Struct, frozen=True):
     port: int = 8701
 
 
+class ModelSettings(msgspec.Struct, frozen=True):
+    """Which model forecasts. `use` is `deployed` (what the registry has promoted for the world, the baseline where it has none) or `baseline`.
+
+    With `demote` a model whose live forecasts are worse than the baseline's is taken out of service; one that is right loses its place within a
+    year with a chance of at most `false_alarms_a_year`. With `calibrate` what forecasts is corrected by its own recent errors.
+    """
+
+    use: str = "deployed"
+    calibrate: bool = False
+    demote: bool = True
+    false_alarms_a_year: float = 0.01
+
+
 class SimulatorSettings(msgspec.Struct, frozen=True):
     """The synthetic market: `trades_per_day` is for each symbol."""
 
@@ -92,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True):
     engine: Parameters = Parameters()
     dashboard: DashboardSettings = DashboardSettings()
     terminal: TerminalSettings = TerminalSettings()
+    model: ModelSettings = ModelSettings()
     simulator: SimulatorSettings = SimulatorSettings()
 
     @property

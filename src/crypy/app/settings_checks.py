@@ -100,6 +100,8 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "polymarket.market_ws_url": address("wss", "ws"),
     "paper.cash": above(0),
     "paper.latency_ms": between(0, 60_000),
+    "model.use": one_of("deployed", "baseline"),
+    "model.false_alarms_a_year": between(1e-6, 0.5),
     "dashboard.port": _PORT,
     "terminal.port": _PORT,
     "simulator.seed": between(0, 2**63 - 1),

@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from crypy.cli import agents, data, markets, simulator, up
+from crypy.cli import agents, data, markets, model, simulator, up
 from crypy.cli.options import plain_app
 from crypy.domain.errors import ConfigError, CrypyError
 
 app = plain_app("Forecasts the distribution of crypto returns every second, and trades on it.")
 app.command("up")(up.up)
 app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
 app.add_typer(markets.app, name="markets")
 app.add_typer(simulator.app, name="simulator")
 app.add_typer(agents.app, name="agents")

@@ -8,7 +8,7 @@ is missed is skipped and counted: late work never piles up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -38,12 +38,14 @@ class SequenceSource(Protocol):
 @dataclass(frozen=True, slots=True)
 class RunnerStatus:
     """Counts since the start. `failed` counts inferences that gave no batch, `refused` batches a sink would not take, `skipped`
-    seconds between forecasts that have none. `latency_us` is the last inference's time on the clock; `last_error` stays until the next."""
+    seconds between forecasts that have none. `broken` counts how often in a row the model itself gave no answer that is one, data or no data aside.
+    `latency_us` is the last inference's time on the clock; `last_error` stays until the next."""
 
     forecasts: int = 0
     failed: int = 0
     refused: int = 0
     skipped: int = 0
+    broken: int = 0
     last_end_us: int = 0
     latency_us: int = 0
     last_error: str = ""
@@ -52,7 +54,9 @@ class RunnerStatus:
 class ModelRunner:
     """Runs `model` on `source` and hands each batch to `sinks`.
 
-    `coins` maps each coin to its symbol; the model must know all of them. Raises `ConfigError` where it does not.
+    `coins` maps each coin to its symbol; the model must know all of them. Raises `ConfigError` where it does not. `use` puts another model in its
+    place between two inferences: one that is under way ends with the model it began with. `correct` sees each grid in the event loop before it
+    is checked and handed on (self-calibration).
     """
 
     def __init__(
@@ -65,14 +69,8 @@ class ModelRunner:
         durations: Iterable[Duration] = DURATIONS,
         grid_s: Iterable[float] = GRID_S,
         executor: Executor | None = None,
+        correct: Callable[[DistributionGrid], DistributionGrid] | None = None,
     ) -> None:
-        unknown = [symbol for symbol in coins.values() if symbol not in model.schema.symbols]
-        if unknown:
-            raise ConfigError(
-                f"{model.name} knows {', '.join(model.schema.symbols)}, not {', '.join(unknown)}; "
-                f"fit a model on them or leave their coins out"
-            )
-        self.model = model
         self.status = RunnerStatus()
         self._source = source
         self._sinks = tuple(sinks)
@@ -80,7 +78,37 @@ class ModelRunner:
         self._coins = dict(coins)
         self._durations = tuple(durations)
         self._grid_s = tuple(grid_s)
+        self._correct = correct
+        self.use(model, executor)
+
+    @property
+    def model(self) -> Model:
+        """The model of the next inference."""
+        return self._model
+
+    def use(self, model: Model, executor: Executor | None = None, name: str = "") -> None:
+        """Forecast with this model from the next inference on, under a name (its own). From the event loop.
+
+        Raises `ConfigError` where it does not know all coins.
+        """
+        unknown = [symbol for symbol in self._coins.values() if symbol not in model.schema.symbols]
+        if unknown:
+            raise ConfigError(
+                f"{model.name} knows {', '.join(model.schema.symbols)}, not {', '.join(unknown)}; "
+                f"fit a model on them or leave their coins out"
+            )
+        self._model = model
+        self.name = name or model.name
         self._executor = executor
+        self._note(broken=0)
+
+    def try_out(self, model: Model, sequence: FeatureSequence) -> ForecastBatch:
+        """What a model would be worth as the runner's: a whole batch of it, which no sink sees. In any thread; it compiles what is to be compiled.
+
+        Raises `DataError` for a forecast that is none, and whatever `model` raises.
+        """
+        horizons = self._horizons(sequence.end_s)
+        return self._batch(model.name, model.predict(sequence, horizons.seconds), horizons)
 
     def tick(self, end_s: int) -> ForecastBatch:
         """One inference as of `end_s`, straight: sequence, prediction, check, sinks. The specification's `model_runner_tick`.
@@ -88,9 +116,9 @@ class ModelRunner:
         Raises `Incomplete` when `end_s` is not sealed, `DataError` for a forecast that is none; then no sink has seen anything.
         """
         began_us = self._clock.now_us()
-        sequence = self._source.feature_sequence(end_s, self.model.schema)
+        sequence = self._source.feature_sequence(end_s, self._model.schema)
         horizons = self._horizons(end_s)
-        batch = self._batch(self.model.predict(sequence, horizons.seconds), horizons)
+        batch = self._batch(self.name, self._corrected(self._model.predict(sequence, horizons.seconds)), horizons)
         self._hand_on(batch, began_us)
         return batch
 
@@ -102,12 +130,17 @@ class ModelRunner:
         began_us = self._clock.now_us()
         try:
             sequence = self._newest(now_us)
-            if sequence is None:
-                return None
-            horizons = self._horizons(sequence.end_s)
-            batch = self._batch(await self._predict(sequence, horizons), horizons)
         except CrypyError as error:
             self._note(failed=self.status.failed + 1, last_error=str(error))
+            return None
+        if sequence is None:
+            return None
+        try:
+            batch = await self._predict(sequence)
+        except Exception as error:
+            # A model may be anybody's code: whatever it raises costs this second's forecast and is told, not the process.
+            told = str(error) if isinstance(error, CrypyError) else f"{self.name}: {type(error).__name__}: {error}"
+            self._note(failed=self.status.failed + 1, broken=self.status.broken + 1, last_error=told)
             return None
         self._hand_on(batch, began_us)
         return batch
@@ -129,21 +162,29 @@ class ModelRunner:
             if end_s * US_PER_S <= self.status.last_end_us:
                 return None
             try:
-                return self._source.feature_sequence(end_s, self.model.schema)
+                return self._source.feature_sequence(end_s, self._model.schema)
             except Incomplete as error:
                 reason = error
         raise Incomplete(f"no second of the last {_REACH_S} is sealed: {reason}", reason.missing)
 
-    async def _predict(self, sequence: FeatureSequence, horizons: Horizons) -> DistributionGrid:
+    async def _predict(self, sequence: FeatureSequence) -> ForecastBatch:
+        model, name = self._model, self.name
+        horizons = self._horizons(sequence.end_s)
         if self._executor is None:
-            return self.model.predict(sequence, horizons.seconds)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self.model.predict, sequence, horizons.seconds)
+            grid = model.predict(sequence, horizons.seconds)
+        else:
+            loop = asyncio.get_running_loop()
+            grid = await loop.run_in_executor(self._executor, model.predict, sequence, horizons.seconds)
+        # A grid of a model whose place was taken meanwhile is handed on as it is: what corrects is about the new one.
+        return self._batch(name, self._corrected(grid) if model is self._model else grid, horizons)
+
+    def _corrected(self, grid: DistributionGrid) -> DistributionGrid:
+        return grid if self._correct is None else self._correct(grid)
 
     def _horizons(self, end_s: int) -> Horizons:
         return horizons_at(end_s * US_PER_S, self._durations, self._grid_s)
 
-    def _batch(self, grid: DistributionGrid, horizons: Horizons) -> ForecastBatch:
+    def _batch(self, model: str, grid: DistributionGrid, horizons: Horizons) -> ForecastBatch:
         """All windows of all coins. Raises `DataError` naming the first member that is no distribution or falls with the horizon."""
         windows: dict[tuple[str, Duration], WindowForecast] = {}
         for coin, symbol in self._coins.items():
@@ -158,7 +199,7 @@ class ModelRunner:
                     curve.at(seconds_until(running, horizons.end_us)),
                     curve.at(seconds_until(following, horizons.end_us)),
                 )
-        return ForecastBatch(horizons.end_us, self._clock.now_us(), self.model.name, grid, windows)
+        return ForecastBatch(horizons.end_us, self._clock.now_us(), model, grid, windows)
 
     def _hand_on(self, batch: ForecastBatch, began_us: int) -> None:
         """Give the batch to every sink; one that refuses does not keep it from the others."""
@@ -167,6 +208,7 @@ class ModelRunner:
             forecasts=self.status.forecasts + 1,
             # Counted here, whoever asks for the steps: between two forecasts of a row lies one second.
             skipped=self.status.skipped + max(0, (batch.end_us - last_us) // US_PER_S - 1),
+            broken=0,
             last_end_us=batch.end_us,
             latency_us=self._clock.now_us() - began_us,
         )

@@ -90,6 +90,11 @@ class CryptoData:
             self._load(live, now_us)
         return self.states()
 
+    @property
+    def history_s(self) -> int:
+        """Seconds before the newest that are kept."""
+        return self._history_s
+
     def last_ids(self) -> dict[str, int]:
         """The newest id of each symbol whose history has been joined or whose trades are coming: a feed begins behind it."""
         return {symbol: live.last_id for symbol, live in self._live.items() if live.last_id >= 0}

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _DAY_S: Final = 86_400
-_WARM_UP_S: Final = 8 * _DAY_S
+WARM_UP_S: Final = 8 * _DAY_S
 _MOST_ORIGINS: Final = 40_000
 _SPACINGS_S: Final = (10, 20, 30, 60, 100, 150, 300)
 # A season seen in so many weeks keeps half of what was seen.
@@ -126,7 +126,7 @@ def _fit_symbol(
     if not len(origins_s):
         return start, ()
     squares = Squares.of(bars, memory.base_step_s)
-    season = _season(squares, memory, start.season, settings)
+    season = weekly_season(squares, memory, start.season, settings.season_smoothing_s)
     level, level_variance = _level(squares, origins_s, spacing_s, memory, season, prior, start)
     believed = replace(start, level=level, level_variance=level_variance, season=season)
     seen = regressors(squares, origins_s, memory, season, prior, level, level_variance)
@@ -147,7 +147,7 @@ def _fit_symbol(
 
 def _origins(bars: Bars, memory: Memory, settings: FitSettings) -> tuple[Ints, int]:
     """Moments to learn from, and their spacing. The first eight days are warm-up, a quarter of the data where they are fewer."""
-    warm_up_s = min(_WARM_UP_S, (bars.end_s - bars.start_s) // 4)
+    warm_up_s = min(WARM_UP_S, (bars.end_s - bars.start_s) // 4)
     span_s = bars.end_s - bars.start_s - warm_up_s
     spacing_s = settings.spacing_s
     if not spacing_s:
@@ -157,8 +157,8 @@ def _origins(bars: Bars, memory: Memory, settings: FitSettings) -> tuple[Ints, i
     return np.arange(first_s, bars.end_s, spacing_s, dtype=np.int64), spacing_s
 
 
-def _season(squares: Squares, memory: Memory, prior: Season, settings: FitSettings) -> Season:
-    """The weekly patterns from the realised variance of clock-aligned slots."""
+def weekly_season(squares: Squares, memory: Memory, prior: Season, smoothing_s: float) -> Season:
+    """The weekly patterns from the realised variance of clock-aligned slots; smoothed more widely where it was seen little."""
     start_s, values, known = squares.blocks(0, memory.long_step_s)
     log_variance = np.where(known, np.log(values / memory.long_step_s + FLOOR_PER_S), np.nan)
     spread = np.repeat(log_variance, memory.long_step_s // SLOT_S)
@@ -166,8 +166,8 @@ def _season(squares: Squares, memory: Memory, prior: Season, settings: FitSettin
         return prior
     returns = max(1.0, len(spread) / SLOTS) * min(_MOST_RETURNS_A_SLOT, SLOT_S / memory.base_step_s)
     wider = max(1.0, _SHARP_RETURNS / returns) ** 0.7
-    smoothing_s = max(settings.season_smoothing_s, min(_WIDEST_SMOOTHING_S, settings.season_smoothing_s * wider))
-    return fit_season(spread, start_s // SLOT_S, prior, _PRIOR_WEEKS, smoothing_s)
+    widened_s = max(smoothing_s, min(_WIDEST_SMOOTHING_S, smoothing_s * wider))
+    return fit_season(spread, start_s // SLOT_S, prior, _PRIOR_WEEKS, widened_s)
 
 
 def _level(

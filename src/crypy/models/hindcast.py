@@ -116,15 +116,8 @@ def score_baseline(
         columns: list[Scores] = []
         for column, horizon in enumerate(horizons_s):
             rows = np.isfinite(cast.returns[:, column]) & (origins_s + int(horizon) <= end_s)
-            # Skew and tail are one pair per horizon wherever the windows are known whole.
-            columns.append(
-                score(
-                    cast.returns[rows, column],
-                    cast.scale[rows, column],
-                    float(cast.skew[rows, column][-1]),
-                    float(cast.tail[rows, column][-1]),
-                )
-            )
+            laws = (cast.scale[rows, column], cast.skew[rows, column], cast.tail[rows, column])
+            columns.append(score(cast.returns[rows, column], *laws))
         out[symbol] = tuple(columns)
     return out
 

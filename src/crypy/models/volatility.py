@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crypy.domain.errors import DataError, SchemaMismatch
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
-from crypy.models.artefact import FORMAT, Card, Metric, read_arrays, read_card, write_artefact
+from crypy.models.artefact import ANY, ArraySpec, Card, Metric, read_arrays, read_card, require_kind, write_artefact
 from crypy.models.forecast_kernel import forecast
 from crypy.models.memory import Memory
 from crypy.models.port import DistributionGrid
@@ -44,7 +44,22 @@ class FitRecord:
     end_s: int = 0
     data_fingerprint: str = ""
     metrics: tuple[Metric, ...] = ()
-    settings: dict[str, int | float | str] = field(default_factory=dict[str, int | float | str])
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    seed: int = 0
+    made_us: int = 0
+
+    @classmethod
+    def of(cls, card: Card) -> FitRecord:
+        """What a card says of it."""
+        return cls(
+            card.fit_start_s,
+            card.fit_end_s,
+            card.data_fingerprint,
+            card.metrics,
+            card.settings,
+            card.seed,
+            card.made_us,
+        )
 
 
 class VolatilityBaseline:
@@ -146,7 +161,6 @@ class VolatilityBaseline:
         """Write the artefact folder whole or not at all; see `artefact`."""
         record = self.record
         card = Card(
-            format=FORMAT,
             kind=KIND,
             version=VERSION,
             schema=self._schema,
@@ -156,6 +170,8 @@ class VolatilityBaseline:
             data_fingerprint=record.data_fingerprint,
             metrics=record.metrics,
             settings=record.settings,
+            seed=record.seed,
+            made_us=record.made_us,
         )
         rows = [self.coefficients[symbol] for symbol in self.symbols]
         arrays = {name: np.stack([getattr(row, name) for row in rows]) for name in _TABLES}
@@ -168,9 +184,8 @@ class VolatilityBaseline:
     def load(cls, path: Path) -> Self:
         """Read an artefact folder. Raises `DataError` naming what is foreign or damaged."""
         card = read_card(path)
-        if (card.kind, card.version) != (KIND, VERSION):
-            raise DataError(f"{path} holds a {card.kind}-{card.version}, not a {KIND}-{VERSION}")
-        arrays = read_arrays(path, card, (*_TABLES, "levels", "season", "horizons_s"))
+        require_kind(path, card, KIND, VERSION)
+        arrays = read_arrays(path, card, _specs(len(card.schema.symbols)))
         try:
             coefficients = {
                 symbol: Coefficients(
@@ -185,13 +200,23 @@ class VolatilityBaseline:
                 )
                 for row, symbol in enumerate(card.schema.symbols)
             }
-            record = FitRecord(card.fit_start_s, card.fit_end_s, card.data_fingerprint, card.metrics, card.settings)
-            model = cls(coefficients, card.schema.base_step_s, arrays["horizons_s"], record)
+            model = cls(coefficients, card.schema.base_step_s, arrays["horizons_s"], FitRecord.of(card))
         except (IndexError, ValueError, TypeError) as error:
             raise DataError(f"{path}: its arrays do not belong together ({error})") from error
         if model.schema != card.schema:
             raise DataError(f"{path}: its card asks for a sequence that this version's {KIND} does not make")
         return model
+
+
+def _specs(symbols: int) -> dict[str, ArraySpec]:
+    """The arrays of an artefact."""
+    return {
+        **{name: ArraySpec((symbols, ANY)) for name in _TABLES},
+        "weights": ArraySpec((symbols, ANY, ANY)),
+        "levels": ArraySpec((symbols, 2)),
+        "season": ArraySpec((symbols, 2, SLOTS)),
+        "horizons_s": ArraySpec((ANY,)),
+    }
 
 
 def _check(rows: list[Coefficients], symbols: tuple[str, ...], horizons: int, windows: int) -> None:
