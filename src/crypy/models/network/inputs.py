@@ -46,8 +46,8 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# Waves a week: of the week itself, of a day, of an hour.
-_REPEATS: Final = (1, 2, 3, 7, 14, 21, 28, 168, 336, 672)
+# Waves a week: of the week itself, of a day, of an hour and of the quarters and minutes in it, where volatility jumps when candles close.
+_REPEATS: Final = (1, 2, 3, 7, 14, 21, 28, 168, 336, 672, 1_344, 2_016)
 TIMES: Final = 4 * len(_REPEATS)
 CLIP: Final = 6.0
 _KEPT: Final = ("volume_utc", "volume_new_york", "mean", "deviation")
