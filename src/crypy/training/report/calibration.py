@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from crypy.training.evaluation import NOMINAL, PIT_BINS, Evaluation, HorizonScore, ModelEvaluation
-from crypy.training.report.panels import cell, grid, horizons_of, legend_below, line_at, span_text, symbols_of
+from crypy.training.report.panels import cell, drawn, grid, horizons_of, legend_below, line_at, span_text, symbols_of
 from crypy.training.report.style import BAND, INK, Picture, colour, line_style
 
 _INTERVALS: Final = {name: share for name, share in NOMINAL.items() if name.startswith("inside")}
@@ -105,7 +105,7 @@ def calibration_by_horizon(evaluation: Evaluation) -> Picture:
     places = np.arange(len(horizons))
     for row, symbol in enumerate(symbols):
         left, right = axes[row]
-        for index, other in enumerate(evaluation.models):
+        for index, other in enumerate(drawn(evaluation)):
             scores = [cell(other, symbol, horizon) for horizon in horizons]
             distance = [math.nan if score is None else score.pit_ks for score in scores]
             inside = [math.nan if score is None else 100 * score.coverage["inside_90"] for score in scores]
@@ -126,7 +126,7 @@ def calibration_by_horizon(evaluation: Evaluation) -> Picture:
         "calibration",
         "Calibration by horizon",
         "Left: how far the PIT is from uniform, 0 is perfect. Right: share of returns inside the 90 % interval.",
-        f"Calibration of {len(evaluation.models)} models over the horizon: {model.model} is farthest from uniform at {shown.symbol}"
+        f"Calibration of {len(drawn(evaluation))} models over the horizon: {model.model} is farthest from uniform at {shown.symbol}"
         f" {span_text(shown.horizon_s)}, by {shown.pit_ks:.3f}.",
         figure,
     )

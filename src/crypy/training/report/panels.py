@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from crypy.domain.times import US_PER_S, from_us
-from crypy.training.evaluation import HorizonScore, ModelEvaluation
+from crypy.training.evaluation import Evaluation, HorizonScore, ModelEvaluation
 from crypy.training.report.style import INK
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH_IN: Final = 11.0
+# More lines than that in one picture are not told apart.
+_MOST_MODELS: Final = 6
 
 
 def grid(
@@ -53,6 +55,19 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(handles)))
+
+
+def drawn(evaluation: Evaluation) -> list[ModelEvaluation]:
+    """The models that pictures show: the one reported on, the reference, and of the others those with the best mean log score."""
+    model, *others = evaluation.models
+    always = [model, *(one for one in others if one.model == evaluation.reference)]
+    rivals = sorted((one for one in others if one.model != evaluation.reference), key=_mean_nll)
+    chosen = {one.model for one in (*always, *rivals[: _MOST_MODELS - len(always)])}
+    return [one for one in evaluation.models if one.model in chosen]
+
+
+def _mean_nll(model: ModelEvaluation) -> float:
+    return sum(score.nll for score in model.scores) / max(1, len(model.scores))
 
 
 def symbols_of(model: ModelEvaluation) -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from crypy.training.evaluation import Evaluation, GroupScore, HorizonScore
 from crypy.training.report.panels import (
     cell,
+    drawn,
     grid,
     horizons_of,
     legend_below,
@@ -34,7 +35,7 @@ _UNIT: Final = "gain, nats / 1000"
 def gains(evaluation: Evaluation) -> Picture | None:
     """Mean gain at each horizon with its 95 % interval, a line for each model. `None` where there is only the reference."""
     model = evaluation.models[0]
-    judged = [one for one in evaluation.models if one.model != evaluation.reference]
+    judged = [one for one in drawn(evaluation) if one.model != evaluation.reference]
     if not judged:
         return None
     symbols, horizons = symbols_of(model), horizons_of(model)
@@ -63,7 +64,7 @@ def gains(evaluation: Evaluation) -> Picture | None:
         "gains",
         f"Gain in log score over {evaluation.reference}",
         f"Above zero is better than {evaluation.reference}. Bars hold 95 % of the block bootstrap; one that crosses zero tells nothing. Linear up to 10,"
-        " logarithmic beyond.",
+        " logarithmic beyond. The best rivals are drawn; the table has all.",
         f"Gain of {first.model} by horizon: surely above zero in {better} of {len(first.scores)} cells.",
         figure,
     )
