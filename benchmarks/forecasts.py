@@ -2,7 +2,8 @@
 
 How good, not how fast, though it tells the times too: log score, CRPS and coverage per coin and horizon on bars after those that each model was fitted on,
 each model's gain over the volatility baseline with a standard error from a bootstrap of blocks of days. The published numbers are in
-`published_forecasts.json`. A model of one's own is judged beside them, if its data end before the range.
+`published_forecasts.json`. A model of one's own is judged beside them, if its data end before the range; that look at the range is written into
+the trial ledger of the data folder first, as those of `crypy model eval` are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from crypy.app.model.data import models_folder
 from crypy.domain.errors import CrypyError, DataError
 from crypy.domain.times import US_PER_S, iso, parse_time_us
 from crypy.marketdata.candle_files import read_candles
@@ -30,8 +32,11 @@ from crypy.models.fitting import FitSettings
 from crypy.models.hindcast import Hindcast, hindcasts
 from crypy.models.kinds import kind_of
 from crypy.models.port import Model
+from crypy.runtime.clocks import SystemClock
 from crypy.training.evaluation import EvaluatedRange, Evaluation, HorizonScore
+from crypy.training.registry import card_fingerprint
 from crypy.training.scoring import evaluate
+from crypy.training.trials import Trial, TrialLedger
 
 HERE: Final = Path(__file__).resolve().parent
 REFERENCE: Final = "volatility-baseline"
@@ -122,6 +127,19 @@ def forecasts(kinds: Sequence[str], models: Sequence[Path], fit: Dataset, judged
     return out
 
 
+def looks(models: Sequence[Path], split: Split, judged: Dataset) -> tuple[Trial, ...]:
+    """What the trial ledger is told of these artefacts, before any is judged. Raises `DataError` for one that cannot be read."""
+    middle, last = (parse_time_us(day) // US_PER_S for day in (split.split, split.end))
+    fingerprint = judged.fingerprint()
+    return tuple(
+        Trial(
+            what="look", kind=read_card(folder).kind, settings=card_fingerprint(folder), data=fingerprint, start_s=middle, end_s=last,
+            study="benchmark",
+        )
+        for folder in models
+    )  # fmt: skip
+
+
 def _loaded(folder: Path, judged: Dataset) -> Model:
     card = read_card(folder)
     if card.fit_end_s > judged.start_s:
@@ -204,6 +222,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--kind", action="append", default=[], help=f"only these of {', '.join(KINDS)}")
     parser.add_argument("--quarter-hours", action="store_true", help="SOL and XRP on bars of 15 minutes")
     parser.add_argument("--data", type=Path, default=_data(), help="folder of recorded bars (default: %(default)s)")
+    parser.add_argument("--data-dir", type=Path, help="crypy's data folder, which has the trial ledger")
     chosen = parser.parse_args(arguments)
     unknown = [kind for kind in chosen.kind if kind not in KINDS]
     if unknown:
@@ -212,14 +231,21 @@ def main(arguments: Sequence[str]) -> int:
     kinds = [kind for kind in KINDS if not chosen.kind or kind in (*chosen.kind, REFERENCE)]
     try:
         fit, judged = datasets(split, chosen.data)
+        ledger = TrialLedger(models_folder(chosen.data_dir), SystemClock())
+        begun = [ledger.begin(look) for look in looks(chosen.model, split, judged)]
         timed = forecasts(kinds, chosen.model, fit, judged)
         ends = EvaluatedRange(start=split.split, end=split.end, spacing_s=split.spacing_s)
         found = evaluate({name: one.cast for name, one in timed.items()}, [REFERENCE], ends)
+        for look, folder in zip(begun, chosen.model, strict=True):
+            scores = found.of(folder.name).scores
+            ledger.end(look, "done", sum(one.nll for one in scores) / len(scores))
     except CrypyError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"Fitted on {split.fit} to {split.split}, judged to {split.end}, origins every {split.spacing_s} s.\n")
     print(tables(split, timed, found))
+    if begun:
+        print(f"\nThe look of {len(begun)} model{'s' * (len(begun) > 1)} at this range is in {ledger.path}.")
     return 0
 
 

@@ -9,6 +9,8 @@ from benchmarks.forecasts import KINDS, datasets, fitted, main, published
 
 from crypy.models.baselines.recipes import RECIPES
 from crypy.models.dataset import Dataset
+from crypy.testing.clock import ManualClock
+from crypy.training.trials import TrialLedger
 
 
 def test_every_baseline_has_a_row_and_published_numbers_for_minutes() -> None:
@@ -28,7 +30,15 @@ def test_tables_are_printed_with_a_model_of_one_s_own_among_them(
     split = published().quarter_hours
     fit, _ = datasets(split, shared_data)
     fitted("seasonal", fit).save(tmp_path / "mine")
-    common = ["--quarter-hours", "--data", str(shared_data), "--kind", "climatology"]
+    common = [
+        "--quarter-hours",
+        "--data",
+        str(shared_data),
+        "--kind",
+        "climatology",
+        "--data-dir",
+        str(tmp_path / "crypy"),
+    ]
     assert main([*common, "--model", str(tmp_path / "mine")]) == 0
     told = capsys.readouterr().out
     assert "| model | SOL 15m | SOL 1h |" in told
@@ -38,6 +48,9 @@ def test_tables_are_printed_with_a_model_of_one_s_own_among_them(
     )
     assert sum(line.startswith("| mine") for line in told.splitlines()) >= 4
     assert " ± " in told
+    (look,) = TrialLedger(tmp_path / "crypy" / "models", ManualClock()).entries()
+    assert (look.trial.kind, look.trial.what, look.state, look.times) == ("seasonal", "look", "done", 1)
+    assert "The look of 1 model at this range is in" in told
 
 
 @pytest.mark.slow
@@ -55,6 +68,8 @@ def test_a_model_that_has_seen_the_range_is_refused(
         "climatology",
         "--model",
         str(tmp_path / "seen"),
+        "--data-dir",
+        str(tmp_path / "crypy"),
     ]
     assert main(arguments) == 1
     assert "train it on less" in capsys.readouterr().err

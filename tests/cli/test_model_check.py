@@ -92,3 +92,14 @@ def test_names_that_nothing_has_are_refused(file: Path, tmp_path: Path) -> None:
         asked("absent.py:Plain")
     with pytest.raises(DataError, match="is no model artefact"):
         asked(str(tmp_path))
+
+
+def test_a_model_is_refused_bars_without_those_it_looks_at(tmp_path: Path) -> None:
+    from crypy.models.volatility import VolatilityBaseline
+
+    VolatilityBaseline.prior(("BTCUSDT", "ETHUSDT"), 3_600).save(tmp_path / "both")
+    times = 1_735_689_600_000 + 3_600_000 * np.arange(240)
+    lines = ["open_time,open,high,low,close,volume", *(f"{time},100,100,100,100,1" for time in times)]
+    (tmp_path / "BTCUSDT_1h.csv").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="looks at ETHUSDT as well; give it their bars by --symbols"):
+        asked(str(tmp_path / "both"), "--source", str(tmp_path / "BTCUSDT_1h.csv"), "--symbols", "BTCUSDT")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -82,6 +83,16 @@ def test_a_part_that_was_exchanged_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match="is not a model artefact"):
         Composite(MEMBERS).save(tmp_path / "other")
+
+
+def test_parts_and_card_have_to_name_the_same(tmp_path: Path) -> None:
+    Composite(MEMBERS).save(tmp_path / "both")
+    card = read_card(tmp_path / "both")
+    assert set(card.parts) == {"part-0", "part-1"}
+    fewer = msgspec.structs.replace(card, settings=dict.fromkeys(card.settings, "part-0"))
+    (tmp_path / "both" / CARD).write_bytes(msgspec.json.encode(fewer))
+    with pytest.raises(DataError, match="has the parts part-0, its card names"):
+        Composite.load(tmp_path / "both")
 
 
 def test_members_that_do_not_go_together_are_refused() -> None:

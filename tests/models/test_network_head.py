@@ -35,8 +35,10 @@ def test_a_horizon_between_knots_is_between_them_in_its_log() -> None:
     np.testing.assert_allclose(middle[:5], [0.0, 0.5, 0.5, 0.0, 0.0], atol=1e-12)
 
 
-def test_corrections_hold_up_to_an_hour_and_are_gone_at_four() -> None:
-    values = fade(np.array([1.0, 3_600.0, 7_200.0, 14_399.0, 14_400.0, 172_800.0]), SETTINGS)
+def test_corrections_hold_in_full_at_first_and_shrink_with_the_log_of_the_horizon() -> None:
+    """Defaults: in full up to five minutes, gone from a day on."""
+    middle_s = (300.0 * 86_400.0) ** 0.5
+    values = fade(np.array([1.0, 300.0, middle_s, 86_399.0, 86_400.0, 172_800.0]), SETTINGS)
     assert values[:2].tolist() == [1.0, 1.0]
     assert values[2] == pytest.approx(0.5)
     assert 0.0 < values[3] < 1e-3

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from crypy.domain.errors import ConfigError, DataError, SchemaMismatch
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.schema import Block, FeatureSchema
 from crypy.models import plugin_code
+from crypy.models.artefact import CARD, read_card
 from crypy.models.dataset import Dataset
 from crypy.models.kinds import kind_of, kinds
 from crypy.models.plugin import PlugIn, fitted
@@ -118,7 +120,14 @@ def test_a_class_in_a_file_is_trained_saved_and_loaded(tmp_path: Path, dataset: 
     assert first.scale[0, 1] / first.scale[0, 0] == pytest.approx(60**0.5)
     assert isinstance(again, PlugIn)
     assert again.provenance.options == {"factor": 2.0}
-    assert (again.provenance.fit_end_s, again.name) == (dataset.end_s, "mine.py:Mine")
+    assert (again.provenance.record.end_s, again.name) == (dataset.end_s, "mine.py:Mine")
+    # What a card says of the fit stays, however often it is saved again.
+    card = msgspec.structs.replace(read_card(tmp_path / "kept"), seed=7, made_us=5)
+    (tmp_path / "kept" / CARD).write_bytes(msgspec.json.encode(card))
+    load_model(tmp_path / "kept").save(tmp_path / "again")
+    assert msgspec.structs.replace(read_card(tmp_path / "again"), arrays_sha256="") == msgspec.structs.replace(
+        card, arrays_sha256=""
+    )
     # Nothing of the machine is in the artefact.
     assert str(tmp_path) not in (tmp_path / "kept" / "card.json").read_text()
     model.save(tmp_path / "kept")

@@ -16,7 +16,8 @@ from crypy.marketdata.bars import Bars
 from crypy.marketdata.schema import CHANNELS, Block
 from crypy.models.dataset import Dataset
 from crypy.models.memory import FLOOR_PER_S
-from crypy.models.network.inputs import TIMES, Inputs
+from crypy.models.network.input_statistics import fit_inputs
+from crypy.models.network.inputs import TIMES
 from crypy.models.network.settings import CHANNELS_BY_DEFAULT, NetworkSettings
 from crypy.models.season import SLOTS
 from crypy.models.segment_plan import edges_s, segments_plan, windows_plan
@@ -114,7 +115,7 @@ def test_each_number_is_the_slow_versions(
 ) -> None:
     """Over the minutes' block, where a cell is a minute; longer blocks are the same kernel."""
     settings = NetworkSettings(blocks=(Block(60, 2_880, tuple(CHANNELS)),))
-    inputs = Inputs.fit(dataset, baseline, settings)
+    inputs = fit_inputs(dataset, baseline, settings)
     end_s = dataset.start_s + 4_500
     raw = inputs.raw(np.array([end_s]), dataset.windows(inputs.schema, np.array([end_s])).values)[0]
     for row, symbol in enumerate(SYMBOLS):
@@ -154,7 +155,7 @@ def test_each_number_is_the_slow_versions(
 
 
 def test_x_is_own_others_and_time(dataset: Dataset, baseline: VolatilityBaseline) -> None:
-    inputs = Inputs.fit(dataset, baseline, NetworkSettings.for_step(60))
+    inputs = fit_inputs(dataset, baseline, NetworkSettings.for_step(60))
     windows = dataset.windows(inputs.schema, dataset.origins_s())
     x, own = inputs.of(windows), inputs.own
     raw = inputs.raw(windows.ends_s, windows.values)
@@ -176,7 +177,7 @@ def test_x_is_own_others_and_time(dataset: Dataset, baseline: VolatilityBaseline
 
 def test_a_sequence_is_normalised_by_channel(dataset: Dataset, baseline: VolatilityBaseline) -> None:
     blocks = (Block(60, 20, CHANNELS_BY_DEFAULT), Block(900, 4, CHANNELS_BY_DEFAULT))
-    inputs = Inputs.fit(dataset, baseline, NetworkSettings(blocks=blocks, encoder="lstm"))
+    inputs = fit_inputs(dataset, baseline, NetworkSettings(blocks=blocks, encoder="lstm"))
     first = inputs.mean[0, : 20 * 4].reshape(20, 4)
     assert (first == first[0]).all()
     windows = dataset.windows(inputs.schema, dataset.origins_s())
@@ -188,4 +189,4 @@ def test_a_range_without_whole_histories_is_refused(bars: dict[str, Bars], basel
     start_s = bars["BTCUSDT"].start_s
     short = Dataset.of(bars, start_s, start_s + 5 * 86_400, spacing_s=3_600)
     with pytest.raises(Incomplete, match=r"BTCUSDT.*604,860 s.*longer range"):
-        Inputs.fit(short, baseline, NetworkSettings.for_step(60))
+        fit_inputs(short, baseline, NetworkSettings.for_step(60))

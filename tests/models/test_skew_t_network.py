@@ -28,6 +28,7 @@ from crypy.models.artefact import read_card
 from crypy.models.dataset import Dataset
 from crypy.models.hindcast import hindcasts, one_by_one
 from crypy.models.network.head import fade, horizon_basis
+from crypy.models.network.input_statistics import fit_inputs
 from crypy.models.network.inputs import Inputs
 from crypy.models.network.modules import Network, build, corrected
 from crypy.models.network.settings import CHANNELS_BY_DEFAULT, NetworkSettings
@@ -90,7 +91,7 @@ def moved(settings: NetworkSettings, inputs: Inputs, size: float = 0.1) -> list[
 
 def made(dataset: Dataset, baseline: VolatilityBaseline, encoder: str = "segments", size: float = 0.1) -> SkewTNetwork:
     settings = NetworkSettings(blocks=BLOCKS, hidden=(16, 8), members=2, state=8, encoder=encoder)  # type: ignore[arg-type]
-    inputs = Inputs.fit(dataset, baseline, settings)
+    inputs = fit_inputs(dataset, baseline, settings)
     modules = moved(settings, inputs, size) if size else [build(settings, inputs, jax.random.key(0))]
     return SkewTNetwork.of(baseline, settings, inputs, modules, FitRecord(1, 2, "f" * 64, (), {"lr": 0.1}, seed=7))
 
@@ -231,8 +232,8 @@ def test_what_is_fitted_sees_nothing_outside_the_range(
         one.close[first:] *= 3.0
         one.quote_volume[first:] *= 9.0
     again = Dataset.of(cut, dataset.start_s, dataset.end_s, spacing_s=1_800)
-    found = Inputs.fit(again, baseline, SETTINGS).arrays()
-    for name, array in Inputs.fit(dataset, baseline, SETTINGS).arrays().items():
+    found = fit_inputs(again, baseline, SETTINGS).arrays()
+    for name, array in fit_inputs(dataset, baseline, SETTINGS).arrays().items():
         assert found[name].tobytes() == array.tobytes()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -246,12 +247,15 @@ async def test_the_real_clients_are_served(program: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     pexpect = pytest.importorskip("pexpect")
+    popen_spawn = pytest.importorskip("pexpect.popen_spawn")
+    # An interpreter of its own makes the pseudo-terminal: forking this one, which has threads, could hang the child.
+    in_a_terminal = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", program]
     async with serving() as (_, terminal, engine):
         assert terminal.address is not None
         host, port = terminal.address
 
         def talk() -> str:
-            child = pexpect.spawn(program, [host, str(port)], timeout=10, encoding="utf-8")
+            child = popen_spawn.PopenSpawn([*in_a_terminal, host, str(port)], timeout=30, encoding="utf-8")
             child.expect("engine> ")
             child.sendline("status")
             child.expect("decisions +3")
@@ -260,16 +264,18 @@ async def test_the_real_clients_are_served(program: str) -> None:
             child.expect("-> 0.25")
             child.expect("engine> ")
             if program == "telnet":
-                child.sendintr()
+                child.send("\x03")
                 child.expect("engine> ")
             child.sendline("attach terminal")
             child.expect("terminal> ")
             child.sendline("exit")
             child.expect(["bye", "closed"])
             if program == "nc":
-                child.sendeof()  # it waits for the end of its own input as well
+                child.send("\x04")  # it waits for the end of its own input as well
             child.expect(pexpect.EOF)
-            child.close()
+            child.wait()
+            for pipe in (child.proc.stdin, child.proc.stdout):
+                pipe.close()
             return str(child.before)
 
         await asyncio.to_thread(talk)

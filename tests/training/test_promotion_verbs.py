@@ -130,7 +130,41 @@ def test_a_better_model_takes_the_champion_s_place_and_a_dry_run_changes_nothing
     card = json.loads(told("show", "mine", "--json", "--data-dir", tmp_path / "data")[1])
     assert [step["event"] for step in card["history"]] == ["registered", "promoted"]
     assert card["kind"] == "volatility-baseline"
-    assert "promoted deployed in live" in told("show", "mine:1", "--data-dir", tmp_path / "data")[1]
+    assert "promoted to deployed in live" in told("show", "mine:1", "--data-dir", tmp_path / "data")[1]
+
+
+def test_what_is_demoted_leaves_its_place_to_the_one_before_and_then_to_the_baseline(
+    fitted: VolatilityBaseline, tmp_path: Path
+) -> None:
+    registry = Registry(tmp_path / "data" / "models", None)
+    data = ("--data-dir", tmp_path / "data")
+    for at, name in enumerate(("first", "second")):
+        widened(fitted, 0.1 * at).save(tmp_path / name)
+        one = registry.register(tmp_path / name, name, "tester", 1 + at)
+        registry.promote(one, "live", "deployed", "tester", 10 + at, champion="first:1" if at else "")
+    code, out, _ = told("demote", "second", "--reason", " too narrow ", "--json", *data)
+    assert code == 0
+    assert json.loads(out) == {
+        "model": "second:1", "world": "live", "stage": "demoted", "reason": "too narrow", "successor": "first:1",
+    }  # fmt: skip
+    assert [one.ref for one in registry.deployed("live")] == ["first:1"]
+    assert registry.find("second").entries[-1].reasons == ("too narrow",)
+    code, out, _ = told("demote", "first:1", "--reason", "so is this one", *data)
+    assert code == 0
+    assert out == "first:1: deployed -> demoted in live; the baseline serves its symbols\n"
+    assert "demoted in live by" in told("show", "second", *data)[1]
+    journal = registry.journal.path.read_bytes()
+    for wrong, words in (
+        (("demote", "second", "--reason", "again"), "second:1 is in stage demoted in live, not deployed"),
+        (("demote", "first", "--reason", "  "), "say in a sentence why"),
+        (("demote", "nobody", "--reason", "why"), "nobody"),
+        (("demote", "first", "--reason", "why", "--world", "sim"), "development in sim, not deployed"),
+        (("demote", "first"), "--reason"),
+    ):
+        code, _, talk = told(*wrong, *data)
+        assert code == 2
+        assert words in talk
+    assert registry.journal.path.read_bytes() == journal
 
 
 def test_questions_that_make_no_sense_are_refused_in_one_sentence(

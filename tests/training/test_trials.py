@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crypy.domain.errors import ConfigError, DataError
 from crypy.testing.clock import ManualClock
-from crypy.training.trials import Trial, TrialLedger, append_line, cut_torn_line, settings_fingerprint
+from crypy.training.trials import Trial, TrialLedger, settings_fingerprint
 
 DAY_S = 86_400
 
@@ -108,20 +108,6 @@ def test_a_crash_at_any_byte_loses_no_trial_that_was_under_way(
     ledger.begin(trial("after"))
     assert len(ledger.entries()) == begun + 1
     assert ledger.path.read_bytes().split(b"\n")[:-2] == whole
-
-
-def test_what_a_crash_tore_is_cut_and_whole_lines_stay(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    assert cut_torn_line(path) == 0
-    append_line(path, b"one")
-    assert cut_torn_line(path) == 0
-    path.write_bytes(b"one\ntw")
-    assert cut_torn_line(path) == 2
-    append_line(path, b"three")
-    assert path.read_bytes() == b"one\nthree\n"
-    path.write_bytes(b"torn at once")
-    assert cut_torn_line(path) == 12
-    assert path.read_bytes() == b""
 
 
 def test_settings_are_told_apart_whatever_the_order_of_their_names() -> None:

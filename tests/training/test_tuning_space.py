@@ -16,9 +16,11 @@ from crypy.marketdata.bars import Bars
 from crypy.models.dataset import Dataset
 from crypy.models.fitting import FitSettings
 from crypy.models.kinds import kind_of
+from crypy.models.network.settings import NetworkSettings
 from crypy.training.kind_options import check_names, typed_options
 from crypy.training.plain_dataset import PlainDataset
 from crypy.training.search_space import SPACES, Choice, Real, Whole, nested, settings_toml, space_of
+from crypy.training.trainer_settings import TrainerSettings
 
 KIND = "volatility-baseline"
 TOML = """
@@ -82,6 +84,18 @@ def test_a_file_that_is_not_there_and_a_kind_without_a_space(tmp_path: Path) -> 
 def test_every_built_in_space_names_options_that_its_kind_has(name: str) -> None:
     pytest.importorskip("jax", reason="JAX is not installed")
     check_names(kind_of(name), SPACES[name])
+
+
+def test_what_a_network_has_by_default_lies_in_its_space() -> None:
+    defaults = {"network": NetworkSettings.for_step(60), "trainer": TrainerSettings()}
+    for name, dimension in SPACES["skew-t-network"].items():
+        group, _, field = name.partition(".")
+        value = getattr(defaults[group], field)
+        match dimension:
+            case Real(low, high) | Whole(low, high):
+                assert low <= value <= high, name
+            case Choice(of):
+                assert name == "network.members" or value in of, name
 
 
 def test_names_that_the_kind_does_not_have_are_said_before_anything_is_tried() -> None:

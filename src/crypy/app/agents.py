@@ -102,6 +102,9 @@ def _model_status(data: DataSide) -> Mapping[str, str]:
     if data.runner is None:
         return {}
     status = data.runner.status
+    learned: Mapping[str, str] = {}
+    if data.calibrator is not None and status.forecasts:
+        learned = data.calibrator.status(status.last_end_us // US_PER_S)
     return {
         "model": data.runner.name,
         "forecasts": str(status.forecasts),
@@ -109,6 +112,7 @@ def _model_status(data: DataSide) -> Mapping[str, str]:
         "failed": str(status.failed),
         "latency": f"{status.latency_us / 1e3:.2f} ms",
         "last error": status.last_error or "none",
+        **learned,
     }
 
 

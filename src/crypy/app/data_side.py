@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from crypy.app.baseline import audit_new, fit_stored
+from crypy.app.baseline import Fitted, audit_new, fit_stored
 from crypy.app.data.stores import store_place
 from crypy.app.model_side import ModelSide, registry_of
 from crypy.app.road import Road
@@ -138,9 +138,9 @@ class DataSide:
         baseline = await asyncio.to_thread(fit_stored, self.store, self._road, self._model_dir)
         if self.models is None:
             self.runner = await asyncio.to_thread(self._make_runner, baseline)
-            self.models = self._make_models(self.runner, baseline)
+            self.models = self._make_models(self.runner, baseline.model)
         else:
-            self.models.swap.renew(baseline)
+            self.models.swap.renew(baseline.model)
         await self.models.look()
 
     async def run_feed(self, context: AgentContext) -> None:
@@ -261,10 +261,11 @@ class DataSide:
         except DataError as error:
             log.warning("price.refused", coin=coin, error=str(error))
 
-    def _make_runner(self, model: VolatilityBaseline) -> ModelRunner:
+    def _make_runner(self, baseline: Fitted) -> ModelRunner:
+        model = baseline.model
         coins = dict(zip(self._road.coins, self._road.symbols, strict=True))
         if self._settings.model.calibrate:
-            self.calibrator = Calibrator(self.crypto_data, model, self._model_dir.parent)
+            self.calibrator = self._make_calibrator(baseline)
         correct = None if self.calibrator is None else self.calibrator.apply
         runner = ModelRunner(
             self.crypto_data,
@@ -280,6 +281,14 @@ class DataSide:
             runner.try_out(model, self.crypto_data.feature_sequence(self.crypto_data.sealed_s(), model.schema))
         return runner
 
+    def _make_calibrator(self, baseline: Fitted) -> Calibrator:
+        """With what an earlier run learned, else what the stored history teaches. A recording learns only from itself, so that it plays the same each time."""
+        folder = None if self._road.end_us is not None else self._model_dir.parent
+        calibrator = Calibrator(self.crypto_data, baseline.model, folder)
+        if calibrator.fresh:
+            calibrator.warm(baseline.lately(calibrator.horizons_s))
+        return calibrator
+
     def _make_models(self, runner: ModelRunner, baseline: VolatilityBaseline) -> ModelSide:
         rings = Rings(self._road.symbols, BASE_STEPS_S, self.crypto_data.history_s)
         swap = HotSwap(
@@ -290,7 +299,7 @@ class DataSide:
         return ModelSide(self._settings.model, swap, shadows, runner, self.crypto_data)
 
     def _baseline_at(self, symbols: tuple[str, ...], base_step_s: int) -> VolatilityBaseline:
-        return fit_stored(self.store, self._road, None, symbols, base_step_s)
+        return fit_stored(self.store, self._road, None, symbols, base_step_s).model
 
     def _longest_s(self) -> int:
         """How far back what is deployed now looks; a registry that cannot be read says so later."""

@@ -2,6 +2,8 @@
 
 The agent `models` looks at the registry every two seconds, swaps what is newly deployed, scores shadows, and takes a model out of service whose
 forecasts have become worse than the baseline's (`forecasting.watch`), or that gives none: back to the champion before it or to the baseline.
+Models are compared by what they say themselves, before self-calibration: the baseline beside has none, and a model that lives off its correction
+is one to replace.
 """
 
 from __future__ import annotations
@@ -160,7 +162,7 @@ class ModelSide:
         if self._watch is not None and self._watch.wants() and batch.model == serving.name:
             try:
                 sequence = self._source.feature_sequence(batch.grid.end_s, self.swap.baseline.schema)
-                self._watch.take(batch.grid, self.swap.baseline.predict(sequence, self._horizons_s))
+                self._watch.take(batch.by_model, self.swap.baseline.predict(sequence, self._horizons_s))
             except DataError as error:
                 log.warning("model.not_watched", world=self.swap.world, error=str(error))
         self.shadows.on_batch(batch)

@@ -82,7 +82,7 @@ class ModelSettings(msgspec.Struct, frozen=True):
     """
 
     use: str = "deployed"
-    calibrate: bool = False
+    calibrate: bool = True
     demote: bool = True
     false_alarms_a_year: float = 0.01
 

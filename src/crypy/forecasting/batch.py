@@ -26,7 +26,8 @@ class WindowForecast:
 class ForecastBatch:
     """Everything one tick forecast. `grid` holds the whole horizon grid, for those who need another horizon.
 
-    `end_us` is the moment forecast from (only data before it was used), `made_us` when the answer stood.
+    `end_us` is the moment forecast from (only data before it was used), `made_us` when the answer stood. `raw` is the grid as the model gave
+    it, where self-calibration has made `grid` of it.
     """
 
     end_us: int
@@ -34,6 +35,12 @@ class ForecastBatch:
     model: str
     grid: DistributionGrid
     windows: Mapping[tuple[str, Duration], WindowForecast]
+    raw: DistributionGrid | None = None
+
+    @property
+    def by_model(self) -> DistributionGrid:
+        """The grid as the model gave it: what models are compared by."""
+        return self.grid if self.raw is None else self.raw
 
 
 class DistributionSink(Protocol):

@@ -9,6 +9,7 @@ model (identity and schema), one set of settings, and the time after it; with ot
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -87,6 +88,11 @@ class Calibrator:
     def horizons_s(self) -> tuple[int, ...]:
         """Horizons whose forecasts are learned from, ascending."""
         return learned_at(self._rules)
+
+    @property
+    def fresh(self) -> tuple[str, ...]:
+        """Symbols of the model in use that nothing is known of yet."""
+        return tuple(symbol for symbol, known in self._symbols.items() if known.is_fresh)
 
     def use(self, model: Model, identity: str = "") -> None:
         """Go on with this model and what an earlier run learned of it. What was learned of the one before is written first. Blocks shortly.
@@ -168,7 +174,9 @@ class Calibrator:
         if self._folder is None:
             return None
         letters = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self._identity)
-        return self._folder / f"calibration-{letters}-{self._model.schema.fingerprint()[:12]}.json"
+        # The digest tells apart what the letters cannot; many names joined would make too long a name of a file.
+        whole = f"{self._identity} {self._model.schema.fingerprint()}"
+        return self._folder / f"calibration-{letters[:80]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}.json"
 
     def _snapshot(self) -> SavedCalibration:
         symbols = {symbol: known.learned() for symbol, known in self._symbols.items()}

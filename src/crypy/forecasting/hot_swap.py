@@ -86,7 +86,7 @@ class HotSwap:
     """Keeps `runner` on what is deployed in `world`. All but the loading happens in the event loop.
 
     `baseline` serves where nothing else does; `baseline_at(symbols, base_step_s)` fits one for some symbols at another step, in a
-    thread. `on_swap` hears of the model in use, in the same straight call. `serving` is what forecasts now, `refused` says by version why it does not although it is deployed.
+    thread. `on_swap(model, name)` hears of the model in use and what it serves as, in the same straight call. `serving` is what forecasts now, `refused` says by version why it does not although it is deployed.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class HotSwap:
         baseline_at: Callable[[tuple[str, ...], int], Model],
         sealed_s: Callable[[], int],
         executor: Executor | None = None,
-        on_swap: Callable[[Model], None] | None = None,
+        on_swap: Callable[[Model, str], None] | None = None,
     ) -> None:
         self.registry = registry
         self.world = world
@@ -244,7 +244,7 @@ class HotSwap:
         before = self.serving
         self._runner.use(serving.model, executor, serving.name)
         if self._on_swap is not None:
-            self._on_swap(serving.model)
+            self._on_swap(serving.model, serving.name)
         self.serving = serving
         self.swaps += 1
         log.info("model.swapped", world=self.world, model=serving.name, serves=serving.by_symbol, before=before.name)

@@ -108,7 +108,8 @@ class ModelRunner:
         Raises `DataError` for a forecast that is none, and whatever `model` raises.
         """
         horizons = self._horizons(sequence.end_s)
-        return self._batch(model.name, model.predict(sequence, horizons.seconds), horizons)
+        grid = model.predict(sequence, horizons.seconds)
+        return self._batch(model.name, grid, grid, horizons)
 
     def tick(self, end_s: int) -> ForecastBatch:
         """One inference as of `end_s`, straight: sequence, prediction, check, sinks. The specification's `model_runner_tick`.
@@ -118,7 +119,8 @@ class ModelRunner:
         began_us = self._clock.now_us()
         sequence = self._source.feature_sequence(end_s, self._model.schema)
         horizons = self._horizons(end_s)
-        batch = self._batch(self.name, self._corrected(self._model.predict(sequence, horizons.seconds)), horizons)
+        raw = self._model.predict(sequence, horizons.seconds)
+        batch = self._batch(self.name, self._corrected(raw), raw, horizons)
         self._hand_on(batch, began_us)
         return batch
 
@@ -171,12 +173,12 @@ class ModelRunner:
         model, name = self._model, self.name
         horizons = self._horizons(sequence.end_s)
         if self._executor is None:
-            grid = model.predict(sequence, horizons.seconds)
+            raw = model.predict(sequence, horizons.seconds)
         else:
             loop = asyncio.get_running_loop()
-            grid = await loop.run_in_executor(self._executor, model.predict, sequence, horizons.seconds)
+            raw = await loop.run_in_executor(self._executor, model.predict, sequence, horizons.seconds)
         # A grid of a model whose place was taken meanwhile is handed on as it is: what corrects is about the new one.
-        return self._batch(name, self._corrected(grid) if model is self._model else grid, horizons)
+        return self._batch(name, self._corrected(raw) if model is self._model else raw, raw, horizons)
 
     def _corrected(self, grid: DistributionGrid) -> DistributionGrid:
         return grid if self._correct is None else self._correct(grid)
@@ -184,7 +186,7 @@ class ModelRunner:
     def _horizons(self, end_s: int) -> Horizons:
         return horizons_at(end_s * US_PER_S, self._durations, self._grid_s)
 
-    def _batch(self, model: str, grid: DistributionGrid, horizons: Horizons) -> ForecastBatch:
+    def _batch(self, model: str, grid: DistributionGrid, raw: DistributionGrid, horizons: Horizons) -> ForecastBatch:
         """All windows of all coins. Raises `DataError` naming the first member that is no distribution or falls with the horizon."""
         windows: dict[tuple[str, Duration], WindowForecast] = {}
         for coin, symbol in self._coins.items():
@@ -199,7 +201,8 @@ class ModelRunner:
                     curve.at(seconds_until(running, horizons.end_us)),
                     curve.at(seconds_until(following, horizons.end_us)),
                 )
-        return ForecastBatch(horizons.end_us, self._clock.now_us(), model, grid, windows)
+        uncorrected = None if raw is grid else raw
+        return ForecastBatch(horizons.end_us, self._clock.now_us(), model, grid, windows, uncorrected)
 
     def _hand_on(self, batch: ForecastBatch, began_us: int) -> None:
         """Give the batch to every sink; one that refuses does not keep it from the others."""

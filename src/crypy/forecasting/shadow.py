@@ -1,7 +1,8 @@
 """Shadow models: they forecast beside the one in use, in a thread, are scored against it on the same returns, and change nothing.
 
-A shadow is asked only when its watch waits for a forecast, a few times in five minutes, and never twice at once: one that is slow misses
-forecasts of its own and nobody else's.
+Model stands against model: the laws of the one in use count as it gave them, before self-calibration, for a shadow has none. A shadow is
+asked only when its watch waits for a forecast, a few times in five minutes, and never twice at once: one that is slow misses forecasts of
+its own and nobody else's.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Shadows:
             sequence = self._source.feature_sequence(batch.grid.end_s, shadow.model.schema)
             loop = asyncio.get_running_loop()
             grid = await loop.run_in_executor(self._executor, shadow.model.predict, sequence, self._horizons_s)
-            shadow.watch.take(grid, batch.grid)
+            shadow.watch.take(grid, batch.by_model)
             shadow.problem = ""
         except Exception as error:
             # A shadow may be anybody's code: it is told that it fails, and nothing else happens.

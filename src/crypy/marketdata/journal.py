@@ -22,6 +22,7 @@ from crypy.domain.events import Trade
 from crypy.domain.ports import Clock
 from crypy.marketdata.journal_file import batch_of, decode, encode
 from crypy.marketdata.trades import TradeBatch
+from crypy.runtime.durable import sync_path
 
 _SUFFIX = ".journal"
 # Trades of a symbol that are kept in memory while the disk takes none; the venue has the older ones.
@@ -161,7 +162,7 @@ class _OpenFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._length = os.fstat(self._file).st_size
-        _sync_folder(path.parent)
+        sync_path(path.parent)
 
     def append(self, record: bytes) -> None:
         try:
@@ -176,15 +177,6 @@ class _OpenFile:
 
     def close(self) -> None:
         os.close(self._file)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a new file's name to disk too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _aside(path: Path) -> Path:

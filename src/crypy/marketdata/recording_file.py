@@ -23,6 +23,7 @@ import pyarrow as pa
 from isal import igzip, isal_zlib
 
 from crypy.domain.errors import DataError
+from crypy.runtime.durable import sync_path
 
 SUFFIX: Final = ".zst"
 PART: Final = ".zst.part"
@@ -117,7 +118,7 @@ def append(path: Path, block: bytes, length: int) -> None:
     finally:
         os.close(handle)
     if not length:
-        sync_folder(path.parent)
+        sync_path(path.parent)
 
 
 def finish(path: Path) -> Path:
@@ -127,17 +128,8 @@ def finish(path: Path) -> Path:
         path.rename(final)
     else:
         path.unlink()
-    sync_folder(path.parent)
+    sync_path(path.parent)
     return final
-
-
-def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write_at(handle: int, data: bytes, offset: int) -> None:

@@ -27,6 +27,7 @@ from crypy.domain.errors import ConfigError, DataError, SchemaMismatch
 from crypy.marketdata.trade_facts import FactFinder, FileFacts
 from crypy.marketdata.trade_merge import concatenated
 from crypy.marketdata.trades import TradeBatch
+from crypy.runtime.durable import sync_path
 
 # Rows held until they are written as one group; readers of a span skip whole groups.
 GROUP_ROWS: Final = 131_072
@@ -104,9 +105,9 @@ def settle(staged: Path, path: Path) -> None:
     """Move a file that was written whole to its place, durably."""
     try:
         _make_folder(path.parent)
-        _sync(staged)
+        sync_path(staged)
         staged.replace(path)
-        _sync(path.parent)
+        sync_path(path.parent)
     except OSError as fault:
         raise disk_fault(path, fault) from fault
 
@@ -263,13 +264,4 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """Make what was written there outlive a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_path(folder.parent)

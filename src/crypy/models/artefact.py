@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -86,10 +86,14 @@ class ArraySpec(msgspec.Struct, frozen=True):
 
 
 def write_artefact(
-    path: Path, card: Card, arrays: Mapping[str, NDArray[Any]], parts: Mapping[str, Part] | None = None
+    path: Path,
+    card: Card | Callable[[tuple[Card, ...]], Card],
+    arrays: Mapping[str, NDArray[Any]],
+    parts: Mapping[str, Part] | None = None,
 ) -> None:
     """Write beside the target, then rename: a reader sees the old folder or the new one, never half of either.
 
+    A card that depends on those of the parts is given as a function of them, in the order of `parts`.
     Raises `DataError` when `path` is something else than an artefact folder.
     """
     if path.exists() and not (path / CARD).is_file():
@@ -103,10 +107,11 @@ def write_artefact(
         for name, part in (parts or {}).items():
             part.save(new / name)
             found[name] = hashlib.sha256((new / name / CARD).read_bytes()).hexdigest()
+        made = card if isinstance(card, Card) else card(tuple(read_card(new / name) for name in found))
         content = tensors.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         _write(new / ARRAYS, content)
         written = msgspec.structs.replace(
-            card, arrays_sha256=hashlib.sha256(content).hexdigest(), parts=found, crypy_version=__version__
+            made, arrays_sha256=hashlib.sha256(content).hexdigest(), parts=found, crypy_version=__version__
         )
         _write(new / CARD, msgspec.json.format(msgspec.json.encode(written), indent=1))
         if path.exists():

@@ -7,7 +7,6 @@ gets them all, for its answer may rest on them. Row by row the result is the mem
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from crypy.domain.errors import ConfigError, DataError, SchemaMismatch
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
-from crypy.models.artefact import Card, read_card, require_kind, write_artefact
+from crypy.models.artefact import Card, read_card, require_kind, require_parts, write_artefact
 from crypy.models.dataset import Dataset
 from crypy.models.hindcast import Hindcast, hindcasts
 from crypy.models.loading import load as load_model
@@ -99,17 +98,14 @@ class Composite:
 
     def save(self, path: Path) -> None:
         """An artefact folder whose parts are the members' own artefacts, whole or not at all. Its fit range ends with the latest member's."""
-        with tempfile.TemporaryDirectory(prefix="crypy-") as folder:
-            for number, model in enumerate(self._models):
-                model.save(Path(folder) / _part(number))
-            cards = [read_card(Path(folder) / _part(number)) for number in range(len(self._models))]
-        write_artefact(path, self._card(cards), {}, {_part(number): model for number, model in enumerate(self._models)})
+        write_artefact(path, self._card, {}, {_part(number): model for number, model in enumerate(self._models)})
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read an artefact folder and those inside. Raises `DataError` naming what is foreign or damaged."""
         card = read_card(path)
         require_kind(path, card, KIND, VERSION)
+        require_parts(path, card, tuple(sorted({str(part) for part in card.settings.values()})))
         loaded = {part: load_model(path / part) for part in card.parts}
         try:
             model = cls({symbol: loaded[str(card.settings[symbol])] for symbol in card.schema.symbols})
@@ -119,7 +115,7 @@ class Composite:
             raise DataError(f"{path}: its card asks for a sequence that its parts do not make")
         return model
 
-    def _card(self, cards: list[Card]) -> Card:
+    def _card(self, cards: tuple[Card, ...]) -> Card:
         numbers = {id(model): number for number, model in enumerate(self._models)}
         return Card(
             kind=KIND,

@@ -195,6 +195,11 @@ class Dataset:
             bars = self.bars[symbol]
             if not len(bars):
                 raise Incomplete(f"{symbol}: no bars before {iso(self.end_s * US_PER_S)}", (symbol,))
+            if base_step_s % bars.step_s:
+                raise ConfigError(
+                    f"{symbol}: bars of {bars.step_s} s cannot give a sequence of {base_step_s} s, which this model looks at; bring bars of"
+                    f" {base_step_s} s"
+                )
             self._rings[key] = Ring.of(bars, (base_step_s,))
         return self._rings[key]
 
@@ -203,7 +208,8 @@ def _require_multiples(step_s: int, spacing_s: int, horizons_s: tuple[int, ...])
     wrong = [each for each in (spacing_s, *horizons_s) if each <= 0 or each % step_s]
     if wrong or list(horizons_s) != sorted(set(horizons_s)):
         raise ConfigError(
-            f"spacing {spacing_s} s and horizons {horizons_s} s must be multiples of {step_s} s, and ascend"
+            f"with bars of {step_s} s, spacing and horizons are multiples of {step_s} s, and ascend; got spacing {spacing_s} s and horizons"
+            f" {', '.join(map(str, horizons_s))} s"
         )
 
 

@@ -30,6 +30,7 @@ from crypy.models.plugin_answer import grid_of
 from crypy.models.plugin_code import class_of, code_hash
 from crypy.models.plugin_data import schema_of
 from crypy.models.port import DistributionGrid
+from crypy.models.volatility import FitRecord
 
 Floats = NDArray[np.float64]
 
@@ -39,14 +40,12 @@ _LONGEST_S: Final = 172_800.0
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a plug-in was made of: its kind, the constructor's options, and the data it was fitted on."""
+    """What a plug-in was made of: its kind, the constructor's options, the SHA-256 of its code, and the data it was fitted on."""
 
     kind: str
     options: Mapping[str, Any]
-    fit_start_s: int
-    fit_end_s: int
-    data_fingerprint: str
     code: str
+    record: FitRecord
 
 
 class PlugIn:
@@ -124,14 +123,7 @@ class PlugIn:
         """Read an artefact folder. Raises `DataError` naming what is foreign, damaged, or code that nobody named."""
         card = read_card(path)
         own_class = class_of(card.kind)
-        provenance = Provenance(
-            card.kind,
-            _options(card, path),
-            card.fit_start_s,
-            card.fit_end_s,
-            card.data_fingerprint,
-            code_hash(card.kind),
-        )
+        provenance = Provenance(card.kind, _options(card, path), code_hash(card.kind), FitRecord.of(card))
         if provenance.code != card.settings.get("code", ""):
             raise DataError(
                 f"{path}: {card.kind} is not the code that it was fitted with; fit it again, or restore the file"
@@ -144,17 +136,19 @@ class PlugIn:
         return cls(load_own(own_class, provenance.options, folder), card.schema, provenance)
 
     def _card(self, hashes: dict[str, str]) -> Card:
-        made = self.provenance
+        made, record = self.provenance, self.provenance.record
         return Card(
             kind=made.kind,
             version=str(getattr(self.own, "version", "1")),
             schema=self._schema,
             schema_fingerprint=self._schema.fingerprint(),
-            fit_start_s=made.fit_start_s,
-            fit_end_s=made.fit_end_s,
-            data_fingerprint=made.data_fingerprint,
-            metrics=(),
+            fit_start_s=record.start_s,
+            fit_end_s=record.end_s,
+            data_fingerprint=record.data_fingerprint,
+            metrics=record.metrics,
             settings={"options": dict(made.options), "code": made.code, OWN: hashes},
+            seed=record.seed,
+            made_us=record.made_us,
         )
 
 
@@ -173,7 +167,8 @@ def fitted(own: Any, kind: str, dataset: Dataset, options: Mapping[str, Any] | N
     """An object of an own class, fitted on the dataset."""
     own.fit(dataset)
     start_s = min(one.start_s for one in dataset.bars.values())
-    provenance = Provenance(kind, options or {}, start_s, dataset.end_s, dataset.fingerprint(), code_hash(kind))
+    record = FitRecord(start_s, dataset.end_s, dataset.fingerprint())
+    provenance = Provenance(kind, options or {}, code_hash(kind), record)
     return PlugIn(own, schema_of(own, dataset.symbols, dataset.step_s), provenance)
 
 

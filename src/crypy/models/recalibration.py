@@ -17,6 +17,7 @@ at t, for it is the one forecast from. The arithmetic is in `recalibration_kerne
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -33,6 +34,7 @@ from crypy.models.recalibration_kernel import recalibrate_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 SLOTS_S: Final = (60, 300, 900)
 WARM_UP_S: Final = 56 * DAY_S
@@ -41,6 +43,7 @@ _NEVER_S: Final = -(10**12)
 # Of forecasts that overlap more than this, every one tells what its neighbour told.
 _OVERLAPS: Final = 16
 _CLOSEST_S: Final = 60
+_TABLES: Final = ("returns", "scale", "skew", "tail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,31 +166,66 @@ def recalibrated_hindcasts(
     bars. Forecasts from where the model was fitted are a little too good to be learned from. Raises `ConfigError` for an `every_s` that the origins are not multiples of.
     """
     chosen = settings or Recalibration()
-    apart_s = every_s or dataset.spacing_s
     if every_s and (dataset.spacing_s % every_s or dataset.offset_s % every_s or every_s % dataset.step_s):
         raise ConfigError(
             f"forecasts every {every_s} s do not meet origins every {dataset.spacing_s} s (and {dataset.offset_s} s) on bars of {dataset.step_s} s"
         )
-    learned = [horizon for horizon in (*chosen.horizons_s, *SLOTS_S) if horizon % dataset.step_s == 0]
-    every = np.union1d(horizons_s, learned).astype(np.float64)
-    held = dataset.mapped or dataset.bars
-    first_s = min(held[symbol].start_s for symbol in model.schema.symbols) + model.schema.history_s
-    start_s = min(dataset.start_s, max(first_s, dataset.start_s - warm_up_s))
-    longer = replace(dataset, start_s=start_s, spacing_s=apart_s, offset_s=dataset.offset_s % apart_s)
+    every = np.union1d(horizons_s, _teaching_s(chosen, dataset)).astype(np.float64)
+    longer = _with_warm_up(model, dataset, warm_up_s, every_s or dataset.spacing_s)
     columns = np.searchsorted(every, horizons_s)
     out: dict[str, Hindcast] = {}
     for symbol, cast in hindcasts(model, longer, every).items():
         corrected = recalibrate(cast, chosen)
         rows = np.flatnonzero(np.isin(cast.origins_s, dataset.origins_s()))
-        tables = {
-            name: getattr(corrected, name)[np.ix_(rows, columns)] for name in ("returns", "scale", "skew", "tail")
-        }
+        tables = {name: getattr(corrected, name)[np.ix_(rows, columns)] for name in _TABLES}
         out[symbol] = Hindcast(cast.origins_s[rows], horizons_s, **tables)
     return out
 
 
-def fold(cast: Hindcast, rules: Rules) -> tuple[Hindcast, Beliefs]:
-    """The corrected hindcast, and what is believed after its last origin.
+def teaching_hindcasts(
+    model: Model, dataset: Dataset, settings: Recalibration | None = None, *, warm_up_s: int = WARM_UP_S
+) -> dict[str, Hindcast]:
+    """Forecasts to learn from for `corrected_by`, by symbol: at the horizons of the settings, every minute or bar where bars are longer, from
+    `warm_up_s` before the dataset's range, as far as there are bars, to its end."""
+    chosen = settings or Recalibration()
+    apart_s = _CLOSEST_S if _CLOSEST_S % dataset.step_s == 0 else dataset.step_s
+    every = np.unique(_teaching_s(chosen, dataset)).astype(np.float64)
+    return hindcasts(model, replace(_with_warm_up(model, dataset, warm_up_s, apart_s), offset_s=0), every)
+
+
+def corrected_by(
+    teaching: Hindcast, casts: Sequence[Hindcast], settings: Recalibration | None = None
+) -> tuple[Hindcast, ...]:
+    """One symbol's hindcasts, at any origins and horizons, each law corrected by what of `teaching` had ended by its origin.
+
+    All are of one model; only `teaching` is learned from, at its regular origins. Raises `ConfigError` where no horizon of it is one to learn at, `DataError` for an origin
+    before it begins.
+    """
+    apart_s = int(np.diff(teaching.origins_s[:2]).sum()) or 1
+    rules = (settings or Recalibration()).rules(teaching.horizons_s, apart_s)
+    first_s = int(teaching.origins_s[0]) if len(teaching.origins_s) else 0
+    if any(len(cast.origins_s) and cast.origins_s[0] < first_s for cast in casts):
+        raise DataError("forecasts to correct begin before those that are learned from")
+    origins_s = np.unique(np.concatenate([one.origins_s for one in (teaching, *casts)]))
+    horizons_s = np.unique(np.concatenate([one.horizons_s for one in (teaching, *casts)]))
+    # Nothing is known of a moment and horizon that nobody asked for, and nothing is learned from it.
+    tables = {name: np.full((len(origins_s), len(horizons_s)), np.nan) for name in _TABLES}
+    at = [
+        np.ix_(np.searchsorted(origins_s, one.origins_s), np.searchsorted(horizons_s, one.horizons_s))
+        for one in (*casts, teaching)
+    ]
+    for one, where in zip((*casts, teaching), at, strict=True):
+        for name, table in tables.items():
+            table[where] = getattr(one, name)
+    found, _ = fold(Hindcast(origins_s, horizons_s, **tables), rules, np.isin(origins_s, teaching.origins_s))
+    return tuple(
+        replace(one, scale=found.scale[where], skew=found.skew[where], tail=found.tail[where])
+        for one, where in zip(casts, at[:-1], strict=True)
+    )
+
+
+def fold(cast: Hindcast, rules: Rules, learns: Bools | None = None) -> tuple[Hindcast, Beliefs]:
+    """The corrected hindcast, and what is believed after its last origin. `learns` [n] says which origins are learned from, all by default.
 
     Raises `DataError` where origins do not ascend or a horizon of the rules is not forecast.
     """
@@ -203,6 +241,7 @@ def fold(cast: Hindcast, rules: Rules) -> tuple[Hindcast, Beliefs]:
     recalibrate_rows(
         beliefs, rules, np.array([asked.index(int(horizon)) for horizon in rules.horizons_s], np.int64),
         asked.index(rules.slot_s) if rules.slot_s else -1,
+        np.ones(len(cast.origins_s), np.bool_) if learns is None else learns,
         np.ascontiguousarray(cast.origins_s, np.int64), np.ascontiguousarray(cast.horizons_s, np.float64),
         np.ascontiguousarray(cast.returns, np.float64), laws[0], laws[1], laws[2], out[0], out[1], out[2],
     )  # fmt: skip
@@ -215,10 +254,22 @@ def learned_at(rules: Rules) -> tuple[int, ...]:
     return tuple(sorted({int(horizon) for horizon in rules.horizons_s} | slot))
 
 
+def _teaching_s(settings: Recalibration, dataset: Dataset) -> list[int]:
+    return [horizon for horizon in (*settings.horizons_s, *SLOTS_S) if horizon % dataset.step_s == 0]
+
+
+def _with_warm_up(model: Model, dataset: Dataset, warm_up_s: int, apart_s: int) -> Dataset:
+    """The range and what lies up to `warm_up_s` before it, as far as there are bars and the model's history before them."""
+    held = dataset.mapped or dataset.bars
+    first_s = min(held[symbol].start_s for symbol in model.schema.symbols) + model.schema.history_s
+    start_s = min(dataset.start_s, max(first_s, dataset.start_s - warm_up_s))
+    return replace(dataset, start_s=start_s, spacing_s=apart_s, offset_s=dataset.offset_s % apart_s)
+
+
 def _joined(before: Hindcast, cast: Hindcast) -> Hindcast:
     if not np.array_equal(before.horizons_s, cast.horizons_s):
         raise DataError(f"forecasts before have horizons {before.horizons_s} s, not {cast.horizons_s} s")
     if len(before.origins_s) and len(cast.origins_s) and before.origins_s[-1] >= cast.origins_s[0]:
         raise DataError("forecasts before reach into the range that is recalibrated")
-    names = ("origins_s", "returns", "scale", "skew", "tail")
+    names = ("origins_s", *_TABLES)
     return replace(cast, **{name: np.concatenate([getattr(before, name), getattr(cast, name)]) for name in names})

@@ -28,6 +28,7 @@ from crypy.runtime.kernels import kernel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 # Corrected tails stay between these, corrected skews within the last, unless the model's own lie beyond.
 LOWEST_TAIL: Final = 2.2
@@ -183,13 +184,14 @@ def place(rules: Rules, log_horizon: float) -> tuple[int, float, float]:
 
 @kernel
 def recalibrate_rows(
-    beliefs: Beliefs, rules: Rules, columns: Ints, slot_column: int, origins_s: Ints, horizons_s: Floats,
+    beliefs: Beliefs, rules: Rules, columns: Ints, slot_column: int, learns: Bools, origins_s: Ints, horizons_s: Floats,
     returns: Floats, scale: Floats, skew: Floats, tail: Floats,
     out_scale: Floats, out_skew: Floats, out_tail: Floats,
 ) -> None:  # fmt: skip
     """Correct the laws of ascending origins [n, h], each by the returns that ended by then.
 
-    `columns` says where each learned horizon lies in the arrays, `slot_column` where the slot's length does (-1: no clock).
+    `columns` says where each learned horizon lies in the arrays, `slot_column` where the slot's length does (-1: no clock), `learns` [n] which
+    rows are learned from; the others are only corrected.
     """
     knots = len(rules.horizons_s)
     # Rows before these have ended and are folded, of each learned horizon and of the slot.
@@ -203,6 +205,8 @@ def recalibrate_rows(
             while next_row[k] < i and origins_s[next_row[k]] + rules.horizons_s[k] <= now_s:
                 row = int(next_row[k])
                 next_row[k] += 1
+                if not learns[row]:
+                    continue
                 weighs = keep(beliefs, rules, k, origins_s[row])
                 value = returns[row, column]
                 if weighs > 0.0 and math.isfinite(value):
@@ -213,7 +217,7 @@ def recalibrate_rows(
             row = next_slot
             next_slot += 1
             value = returns[row, slot_column]
-            if origins_s[row] % rules.slot_s == 0 and math.isfinite(value):
+            if learns[row] and origins_s[row] % rules.slot_s == 0 and math.isfinite(value):
                 law = out_scale[row, slot_column], out_skew[row, slot_column], out_tail[row, slot_column]
                 learn_slot(beliefs, rules, origins_s[row] + rules.slot_s, value, law[0], law[1], law[2])
         correct_row(

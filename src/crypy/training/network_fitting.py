@@ -19,7 +19,7 @@ from crypy.domain.errors import ConfigError
 from crypy.domain.ports import Clock
 from crypy.models.dataset import Dataset
 from crypy.models.fitting import fit_on
-from crypy.models.network.inputs import Inputs
+from crypy.models.network.input_statistics import fit_inputs
 from crypy.models.network.modules import build, corrected
 from crypy.models.network.settings import NetworkSettings
 from crypy.models.skew_t_network import SkewTNetwork
@@ -89,7 +89,7 @@ def fit_network(
     tell(_stage("fitting the baseline", look, settings))
     base = baseline or fit_on(learnt)
     tell(_stage("fitting the inputs", look, settings))
-    inputs = Inputs.fit(learnt, base, look)
+    inputs = fit_inputs(learnt, base, look)
     tell(_stage("making inputs of all origins", look, settings))
     keep_bytes = settings.keep_mb * 1_000_000
     examples = Examples.of(learnt, base, inputs, keep_bytes)

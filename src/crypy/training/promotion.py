@@ -175,8 +175,8 @@ def better(case: Case) -> Verdict:
         "trials": float(case.trials), "days": float(found.days),
     }  # fmt: skip
     told = (
-        f"gain {found.gain:+.5f} +- {found.error:.5f} nats over {case.champion} in {found.days} days, p {found.p_value:.2g},"
-        f" {spent:.2g} as trial {case.trials} on this range"
+        f"gain {found.gain:+.5f} +- {found.error:.5f} nats in {found.days} days, p {found.p_value:.2g};"
+        f" corrected for being trial {case.trials} on this range, p {spent:.2g}, needed {SIGNIFICANCE:g}"
     )
     if spent > SIGNIFICANCE:
         return Failed(f"not better than {case.champion} beyond chance: {told}", numbers)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -23,7 +22,8 @@ from crypy.domain.errors import ConfigError, DataError
 from crypy.models.artefact import CARD, read_card
 from crypy.models.loading import load
 from crypy.models.port import Model
-from crypy.training.registry_journal import ROAD, Entry, Event, Journal, Stage, sync_folder
+from crypy.runtime.durable import sync_path
+from crypy.training.registry_journal import ROAD, Entry, Event, Journal, Stage
 
 LIVE: Final = "live"
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "models" / "shipped"
@@ -306,12 +306,8 @@ def _copy(artefact: Path, folder: Path) -> None:
     shutil.copytree(artefact, fresh)
     for path in fresh.rglob("*"):
         if path.is_file():
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-    sync_folder(fresh)
+            sync_path(path)
+    sync_path(fresh)
     fresh.rename(folder)
-    sync_folder(folder.parent)
-    sync_folder(folder.parent.parent)
+    sync_path(folder.parent)
+    sync_path(folder.parent.parent)

@@ -6,7 +6,6 @@ cuts it off. Writers hold a lock that the system takes back when they die, so tw
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 
 from crypy.domain.errors import DataError
 from crypy.marketdata.trade_locks import waiting_lock
-from crypy.training.trials import cut_torn_line
+from crypy.runtime.durable import append_line, whole_lines
 
 Event = Literal["registered", "promoted", "refused", "demoted"]
 Stage = Literal["development", "candidate", "shadow", "deployed", "retired", "demoted"]
@@ -60,12 +59,8 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """All of them; none where nothing was written. Raises `DataError` naming a line that is damaged."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
         found: list[Entry] = []
-        for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        for number, line in enumerate(whole_lines(self.path), 1):
             try:
                 found.append(_ENTRY.decode(line))
             except msgspec.DecodeError as error:
@@ -90,20 +85,4 @@ class Journal:
 
     def append(self, entry: Entry) -> None:
         """On the disk when this returns. Only inside `writing`."""
-        is_new = not self.path.exists()
-        cut_torn_line(self.path)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(entry) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if is_new:
-            sync_folder(self.path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        append_line(self.path, msgspec.json.encode(entry))

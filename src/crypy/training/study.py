@@ -14,8 +14,8 @@ import numpy as np
 
 from crypy.domain.errors import ConfigError, DataError
 from crypy.marketdata.trade_locks import only_one
+from crypy.runtime.durable import cut_torn_line
 from crypy.training.search_space import Dimension
-from crypy.training.trials import cut_torn_line
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -11,7 +11,6 @@ see. A last line that a crash has torn belongs to a trial that had not begun, an
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +20,7 @@ import msgspec
 from crypy.domain.errors import ConfigError, DataError
 from crypy.domain.ports import Clock
 from crypy.marketdata.trade_locks import waiting_lock
+from crypy.runtime.durable import append_line, whole_lines
 
 FILE: Final = "trials.jsonl"
 
@@ -98,7 +98,7 @@ class TrialLedger:
     def entries(self) -> tuple[Entry, ...]:
         """All trials, each once, in the order in which they were first begun. Raises `DataError` naming a damaged line."""
         found: dict[str, Entry] = {}
-        for number, line in enumerate(_lines(self.path), 1):
+        for number, line in enumerate(whole_lines(self.path), 1):
             try:
                 event = _LINE.decode(line)
             except msgspec.DecodeError as error:
@@ -135,44 +135,3 @@ class TrialLedger:
 def settings_fingerprint(settings: Mapping[str, Any]) -> str:
     """SHA-256 over settings as JSON with sorted keys. `Any`: whatever JSON can say."""
     return hashlib.sha256(msgspec.json.encode(settings, order="deterministic")).hexdigest()
-
-
-def append_line(path: Path, line: bytes) -> None:
-    """Append one line, on the disk when this returns; what a crash left of the last one is cut off first. Call it under the file's lock."""
-    new = not path.exists()
-    cut_torn_line(path)
-    with path.open("ab") as file:
-        file.write(line + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    if new:
-        _sync_folder(path.parent)
-
-
-def cut_torn_line(path: Path) -> int:
-    """Cut off what a crash left of a last line; how many bytes. Call it under the lock of whoever writes the file."""
-    if not path.exists():
-        return 0
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        if not size or os.pread(file.fileno(), 1, size - 1) == b"\n":
-            return 0
-        whole = path.read_bytes().rfind(b"\n") + 1
-        file.truncate(whole)
-        os.fsync(file.fileno())
-    return size - whole
-
-
-def _lines(path: Path) -> list[bytes]:
-    """The whole lines; a torn last one has said nothing yet."""
-    if not path.exists():
-        return []
-    return path.read_bytes().split(b"\n")[:-1]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

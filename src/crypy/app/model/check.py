@@ -10,8 +10,10 @@ from crypy.app.data.stores import Place
 from crypy.app.model.data import dataset_of
 from crypy.app.model.named import named
 from crypy.app.model.train import options_of
-from crypy.models.dataset import SPACING_S
+from crypy.domain.errors import ConfigError
+from crypy.models.dataset import SPACING_S, Dataset
 from crypy.models.kinds import Kind
+from crypy.models.port import Model
 from crypy.training.kind_options import typed_options
 
 if TYPE_CHECKING:
@@ -44,4 +46,12 @@ def check(text: str, chosen: Range, place: Place, settings: Path | None = None, 
     if place.source is not None or chosen.symbols or chosen.start or chosen.end:
         symbols = chosen.symbols if isinstance(model, Kind) or chosen.symbols else ",".join(model.schema.symbols)
         dataset = dataset_of(place, symbols, chosen.start, chosen.end, spacing_s=chosen.spacing_s)
+        if not isinstance(model, Kind):
+            _require_symbols(text, model, dataset)
     return check_model(model, dataset, seed=seed, **options)
+
+
+def _require_symbols(text: str, model: Model, dataset: Dataset) -> None:
+    """A model that is not given what it looks at would fail every check, each in its own words."""
+    if missing := [symbol for symbol in model.schema.symbols if symbol not in dataset.symbols]:
+        raise ConfigError(f"{text} looks at {', '.join(missing)} as well; give it their bars by --symbols")

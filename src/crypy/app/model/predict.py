@@ -12,7 +12,7 @@ from crypy.app.model.data import dataset_of
 from crypy.app.model.named import named
 from crypy.distributions.skew_t import ZeroMeanSkewStudentT
 from crypy.domain.errors import ConfigError
-from crypy.domain.times import US_PER_S, iso, parse_time_us
+from crypy.domain.times import DAY_S, US_PER_S, iso, parse_time_us
 from crypy.models.dataset import Dataset
 from crypy.models.kinds import Kind
 from crypy.models.port import Model
@@ -36,7 +36,9 @@ def predict(text: str, at: str, symbols: str, horizons_s: tuple[int, ...], place
     strange = [symbol for symbol in wanted if symbol not in known]
     if strange:
         raise ConfigError(f"{one.name} knows {', '.join(known)}, not {', '.join(strange)}")
-    dataset = dataset_of(place, ",".join(known), "", at)
+    # A model that is fitted looks at its own history alone; the day more is for prices that stood still before it.
+    history_s = None if isinstance(one.what, Kind) else one.what.schema.history_s + DAY_S
+    dataset = dataset_of(place, ",".join(known), "", at, history_s=history_s)
     at_s = parse_time_us(at) // US_PER_S if at else dataset.end_s
     at_s -= at_s % dataset.step_s
     _require_data(dataset, at_s)

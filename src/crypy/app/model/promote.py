@@ -152,6 +152,30 @@ def promote(asked: Asked, place: Place, told: Callable[[str], None]) -> Promotio
     return result
 
 
+def demote(text: str, reason: str, world: str, data_dir: Path | None) -> dict[str, Any]:
+    """Take a version out of service in a world and write down why; the champion before it serves again, or the baseline.
+
+    Raises `ConfigError` without a reason, or for a version that is not deployed there.
+    """
+    if not reason.strip():
+        raise ConfigError("--reason: say in a sentence why, for it stands in the registry's journal")
+    registry = Registry(models_folder(data_dir))
+    one = registry.find(text)
+    if one.stage(world) != "deployed":
+        deployed = ", ".join(each.ref for each in registry.deployed(world)) or "none"
+        raise ConfigError(
+            f"{one.ref} is in stage {one.stage(world)} in {world}, not deployed; deployed there: {deployed}"
+        )
+    successor = registry.demote(one, world, who(), SystemClock().now_us(), reason.strip())
+    return {
+        "model": one.ref,
+        "world": world,
+        "stage": "demoted",
+        "reason": reason.strip(),
+        "successor": None if successor is None else successor.ref,
+    }
+
+
 def who() -> str:
     """The person's login name, for the journal."""
     try:

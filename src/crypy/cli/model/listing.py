@@ -71,6 +71,5 @@ def _step(step: dict[str, Any]) -> str:
     where = f" in {step['world']}" if step["world"] else ""
     after = f", {step['successor'] or 'the baseline'} serves" if step["event"] == "demoted" else ""
     reasons = "".join(f"\n{'':<14}   {reason}" for reason in step["reasons"])
-    return (
-        f"{'history':<14} {step['at'] or '-'}  {step['event']} {step['stage']}{where} by {step['by']}{after}{reasons}"
-    )
+    stage = {"promoted": f" to {step['stage']}", "refused": f" as {step['stage']}"}.get(step["event"], "")
+    return f"{'history':<14} {step['at'] or '-'}  {step['event']}{stage}{where} by {step['by']}{after}{reasons}"

@@ -1,4 +1,4 @@
-"""The verb that puts a model before the gates."""
+"""The verbs that put a model before the gates, and take one out of service."""
 
 from __future__ import annotations
 
@@ -48,6 +48,28 @@ def promote(
         _print(result)
     if result.reasons:
         raise typer.Exit(1)
+
+
+def demote(
+    model: Annotated[str, typer.Argument(help="NAME or NAME:VERSION of the registry, deployed in --world.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, in a sentence; it stands in the registry's journal.")],
+    world: World = "live",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a deployed model out of service; the one that it had replaced serves again, else the baseline.
+
+    A running `crypy up` follows within seconds. Example: crypy model demote net:3 --reason "its quantiles are too narrow since Monday"
+    """
+    from crypy.app.model.promote import demote
+
+    result = demote(model, reason, world, data_dir)
+    if as_json:
+        print_json(result)
+        return
+    typer.echo(
+        f"{result['model']}: deployed -> demoted in {world}; {result['successor'] or 'the baseline'} serves its symbols"
+    )
 
 
 def _print(result: Promotion) -> None:

@@ -1,4 +1,4 @@
-"""Statistics of a network's inputs over the training range: the weekly pattern of volume, and means and deviations."""
+"""A network's inputs, fitted: the weekly pattern of volume, and means and deviations, over the training range."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.domain.errors import Incomplete
+from crypy.domain.errors import ConfigError, Incomplete
 from crypy.domain.times import US_PER_S, iso
 from crypy.marketdata.bars import Bars
 from crypy.models.dataset import Dataset
-from crypy.models.network.inputs import Inputs
+from crypy.models.network.inputs import Inputs, own_size
 from crypy.models.network.settings import NetworkSettings
 from crypy.models.season import SLOT_S, SLOTS, Season, fit_season
+from crypy.models.volatility import VolatilityBaseline
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +24,24 @@ _VOLUME_SMOOTHING_S: Final = 900.0
 _MOST_ROWS: Final = 8_192
 _CHUNK: Final = 1_024
 _QUIET: Final = 1e-3
+
+
+def fit_inputs(dataset: Dataset, baseline: VolatilityBaseline, settings: NetworkSettings) -> Inputs:
+    """Seasons and statistics of the dataset's range, for the symbols of the baseline.
+
+    Raises `ConfigError` for a symbol that the dataset lacks, `Incomplete` for one of which no two origins have their whole history.
+    """
+    if missing := [symbol for symbol in baseline.symbols if symbol not in dataset.symbols]:
+        raise ConfigError(f"the baseline knows {', '.join(missing)}, of which the dataset has no bars")
+    volume = [volume_season(dataset.bars[symbol]) for symbol in baseline.symbols]
+    own = (len(baseline.symbols), own_size(settings))
+    tables = {
+        "volume_utc": np.stack([season.utc for season in volume]),
+        "volume_new_york": np.stack([season.new_york for season in volume]),
+    }
+    raw = Inputs.of_arrays(baseline, settings, {**tables, "mean": np.zeros(own), "deviation": np.ones(own)})
+    mean, deviation = statistics(raw, dataset)
+    return Inputs.of_arrays(baseline, settings, {**tables, "mean": mean, "deviation": deviation})
 
 
 def volume_season(bars: Bars) -> Season:

@@ -16,11 +16,10 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.domain.errors import ConfigError, DataError
+from crypy.domain.errors import DataError
 from crypy.marketdata.clocks import new_york_offsets, week_circle
 from crypy.marketdata.schema import CHANNELS, FeatureSchema, FeatureSequence
 from crypy.marketdata.training_windows import TrainingWindows
-from crypy.models.dataset import Dataset
 from crypy.models.network.settings import NetworkSettings
 from crypy.models.season import SLOT_S, SLOTS, new_york_changes
 from crypy.models.segment_plan import day_cells, segments_plan, windows_plan
@@ -58,7 +57,7 @@ class Inputs:
     """`variance_*` and `volume_*` [symbol, 2016] are logs of the weekly patterns, volume with its level (quotes per second);
     `mean` and `deviation` [symbol, own] are those of the inputs before they are normalised.
 
-    Make it by `fit`, or by `of_arrays` out of `arrays`.
+    Make it by `input_statistics.fit_inputs`, or by `of_arrays` out of `arrays`.
     """
 
     symbols: tuple[str, ...]
@@ -93,27 +92,6 @@ class Inputs:
             )
         if not (self.deviation > 0.0).all():
             raise DataError("a deviation among the inputs' statistics is not above zero")
-
-    @classmethod
-    def fit(cls, dataset: Dataset, baseline: VolatilityBaseline, settings: NetworkSettings) -> Self:
-        """Seasons and statistics of the dataset's range, for the symbols of the baseline.
-
-        Raises `ConfigError` for a symbol that the dataset lacks, `Incomplete` for one of which no two origins have their whole history.
-        """
-        # Fitting stands beside, and needs inputs itself.
-        from crypy.models.network.input_statistics import statistics, volume_season
-
-        if missing := [symbol for symbol in baseline.symbols if symbol not in dataset.symbols]:
-            raise ConfigError(f"the baseline knows {', '.join(missing)}, of which the dataset has no bars")
-        volume = [volume_season(dataset.bars[symbol]) for symbol in baseline.symbols]
-        own = (len(baseline.symbols), own_size(settings))
-        tables = {
-            "volume_utc": np.stack([season.utc for season in volume]),
-            "volume_new_york": np.stack([season.new_york for season in volume]),
-        }
-        raw = cls.of_arrays(baseline, settings, {**tables, "mean": np.zeros(own), "deviation": np.ones(own)})
-        mean, deviation = statistics(raw, dataset)
-        return cls.of_arrays(baseline, settings, {**tables, "mean": mean, "deviation": deviation})
 
     @property
     def schema(self) -> FeatureSchema:
