@@ -79,8 +79,16 @@ def test_a_deployed_model_serves_within_seconds_and_a_demoted_one_no_longer(tmp_
         up.until_snapshot(lambda now: now["counters"]["forecasts"] >= after + 3, "forecasts of the baseline")
         assert status(up, "model", "failed") == "0"
         assert status(up, "model", "skipped") == "0"
+        # Corrected by its own errors from the start on: the stored history has told of them.
+        assert "300 s x" in status(up, "model", "calibration BTCUSDT")
         summary = up.stop()
     assert summary["errors"] == 0
+    # What was learned of each that has served is kept by itself.
+    learned = sorted(path.name for path in (data / WORLD / "models").glob("calibration-*.json"))
+    assert [name.rsplit("-", 1)[0] for name in learned] == [
+        "calibration-minutes_1___baseline",
+        "calibration-volatility-baseline-1",
+    ]
     listed = run("model", "list", "--data-dir", data).stdout
     assert f"{ref}" in listed
     assert f"demoted in {WORLD}" in listed

@@ -127,6 +127,17 @@ def test_the_table_shows_gains_and_calibration(place: list[str]) -> None:
     assert "15m" in out
 
 
+def test_self_calibration_is_judged_beside(place: list[str]) -> None:
+    code, out, talk = told("climatology", *place, "--beside", "none", "--folds", "1", "--windows", "--calibrated")
+    assert code == 0, talk
+    for name in ("climatology, calibrated", "volatility-baseline, calibrated"):
+        assert f"  {name} " in out
+    assert "ETHUSDT: calibration of climatology, calibrated" in out
+    assert "window ends Up, climatology, calibrated: " in out
+    # A tenth of a day in hours and minutes.
+    assert " 2h25m in " in out
+
+
 def test_an_artefact_is_judged_after_its_fit_range_only(place: list[str], candles: Path, tmp_path: Path) -> None:
     bars = {symbol: read_candles(candles, symbol).bars for symbol in ("BTCUSDT", "ETHUSDT")}
     folder = tmp_path / "mine"

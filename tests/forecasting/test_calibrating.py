@@ -185,6 +185,13 @@ def test_versions_of_one_name_are_told_apart_by_their_identity(tmp_path: Path) -
     assert one.corrections(MOMENTS[300])["BTCUSDT"][0].trust > 0.0
     assert "x" in one.status(MOMENTS[300])["calibration BTCUSDT"]
     assert len(list(tmp_path.glob("calibration-net_*.json"))) == 2
+    # Names whose letters are alike, and one that no file could have.
+    for name in ("net/3", " + ".join(["net:3"] * 100)):
+        one.use(MODEL, name)
+        run(one, ring, range(MOMENTS[300], MOMENTS[300] + 100))
+        one.save()
+        assert not one.note
+    assert len(list(tmp_path.glob("calibration-net_*.json"))) == 4
 
 
 def test_another_model_begins_with_what_is_known_of_it_and_the_first_is_remembered(tmp_path: Path) -> None:
@@ -229,8 +236,10 @@ def test_earlier_forecasts_of_the_model_warm_what_nothing_is_known_of() -> None:
     calibrator.warm(hindcasts(MODEL, data, np.array(calibrator.horizons_s, float)))
     assert all(each[-1].trust == 0.0 for each in calibrator.corrections(START_S + 2_000).values())
     fresh = calibrator_of(ring)
+    assert fresh.fresh == SYMBOLS
     fresh.warm(hindcasts(MODEL, data, np.array(fresh.horizons_s, float)))
     assert all(each[-1].trust > 0.0 for each in fresh.corrections(START_S + 2_000).values())
+    assert fresh.fresh == ()
     assert len(fresh.hour("BTCUSDT", START_S + 2_000)) == 60
 
 
@@ -280,3 +289,6 @@ def test_a_runner_hands_on_what_was_corrected() -> None:
     ratio = batch.grid.scale[0, column] / uncorrected.grid.scale[0, column]
     assert ratio == pytest.approx(told[5], rel=0.2)
     assert batch.windows["BTC", "5m"].dist.scale != uncorrected.windows["BTC", "5m"].dist.scale
+    # What the model itself says goes along: models are compared by that.
+    assert batch.by_model.scale.tolist() == uncorrected.by_model.scale.tolist() == uncorrected.grid.scale.tolist()
+    assert uncorrected.raw is None

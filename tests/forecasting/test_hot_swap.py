@@ -266,6 +266,25 @@ async def test_a_model_that_fails_in_use_costs_its_second_and_not_the_process(tm
     assert live.runner.status.broken == 0
 
 
+async def test_what_corrects_follows_every_swap_under_the_name_that_serves(tmp_path: Path) -> None:
+    live = Live(tmp_path)
+    heard: list[tuple[object, str]] = []
+    live.swap._on_swap = lambda model, name: heard.append((model, name))
+    first = live.deploy("wider")
+    await live.swap.look()
+    # Another version of the same network has a name of its own.
+    second = live.registry.register(live.artefact("again", wider=0.2), "wider", "tester", 1)
+    live.registry.promote(second, WORLD, "deployed", "tester", 3)
+    await live.swap.look()
+    live.swap.fall_back()
+    anew = VolatilityBaseline.prior(SYMBOLS, 1)
+    live.swap.renew(anew)
+    assert [name for _, name in heard] == [first, second.ref, BASELINE_MODEL.name, anew.name]
+    assert first != second.ref
+    assert heard[-1][0] is anew
+    assert live.runner.model is anew
+
+
 async def test_a_shadow_is_scored_and_not_used(tmp_path: Path) -> None:
     live = Live(tmp_path)
     ref = live.deploy("shadow", stage="shadow", wider=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from test_hot_swap import BASELINE_MODEL, NOW_S, RINGS, SYMBOLS, WORLD, Live
@@ -78,6 +79,33 @@ async def test_a_model_without_its_history_is_replaced_for_the_while_and_not_dem
         side.swap.again()
         await side.look()
         assert live.swap.serving.refs == (ref,)
+
+
+async def test_models_are_compared_by_what_they_say_themselves(tmp_path: Path) -> None:
+    live = Live(tmp_path)
+    # Self-calibration that makes everything five times as wide: a comparison with it would show.
+    live.runner._correct = lambda grid: replace(grid, scale=5.0 * grid.scale)
+    live.deploy("same", wider=0.0)
+    live.deploy("alike", stage="shadow", wider=0.0)
+    with ThreadPoolExecutor(1) as threads:
+        side = side_of(live, threads)
+        await side.look()
+        # The watch begins with the first forecast and knows its price with the second.
+        for second in (NOW_S, NOW_S + 1):
+            for symbol in SYMBOLS:
+                side.on_close(symbol, second, 100.0)
+            await seconds(live, side, 1)
+            await side.shadows.close()
+        sequence = live.source.feature_sequence(NOW_S + 2, BASELINE_MODEL.schema)
+        batch = live.sink.batches[-1]
+        said = BASELINE_MODEL.predict(sequence, batch.grid.horizons_s)
+        assert batch.grid.scale.tolist() == (5.0 * said.scale).tolist()
+        for symbol in SYMBOLS:
+            for second in range(NOW_S + 2, NOW_S + 302):
+                side.on_close(symbol, second, 100.05)
+        assert side._watch is not None
+        rows = [*side._watch.rows(), *side.shadows.running["alike:1"].watch.rows()]
+    assert [(row.n, row.gain) for row in rows if row.horizon_s == 300] == [(1, 0.0)] * 4
 
 
 async def test_the_settings_can_keep_to_the_baseline(tmp_path: Path) -> None:

@@ -198,14 +198,10 @@ def corrected_by(
 ) -> tuple[Hindcast, ...]:
     """One symbol's hindcasts, at any origins and horizons, each law corrected by what of `teaching` had ended by its origin.
 
-    All are of one model; only `teaching` is learned from, at its regular origins. Raises `ConfigError` where no horizon of it is one to learn at, `DataError` for an origin
-    before it begins.
+    All are of one model; only `teaching` is learned from, at its regular origins. Raises `ConfigError` where no horizon of it is one to learn at.
     """
     apart_s = int(np.diff(teaching.origins_s[:2]).sum()) or 1
     rules = (settings or Recalibration()).rules(teaching.horizons_s, apart_s)
-    first_s = int(teaching.origins_s[0]) if len(teaching.origins_s) else 0
-    if any(len(cast.origins_s) and cast.origins_s[0] < first_s for cast in casts):
-        raise DataError("forecasts to correct begin before those that are learned from")
     origins_s = np.unique(np.concatenate([one.origins_s for one in (teaching, *casts)]))
     horizons_s = np.unique(np.concatenate([one.horizons_s for one in (teaching, *casts)]))
     # Nothing is known of a moment and horizon that nobody asked for, and nothing is learned from it.

@@ -19,6 +19,8 @@ from crypy.domain.times import DAY_S, US_PER_S, iso
 from crypy.models.dataset import Dataset
 from crypy.models.hindcast import Hindcast, hindcasts
 from crypy.models.port import Model
+from crypy.models.recalibration import Recalibration
+from crypy.training.calibrated import calibrate, calibrated_name
 from crypy.training.evaluation import EvaluatedRange, Evaluation, FittedPart
 from crypy.training.scoring import evaluate
 from crypy.training.walk_forward import FitOn, Scheme, WalkForward, walk_forward
@@ -33,7 +35,8 @@ _WARM_UP_S: Final = 8 * DAY_S
 class Candidate:
     """What is judged: a way to fit (`fit`) or a model that was fitted on what ends by `fit_end_s` (0: on nothing).
 
-    One that is `optional` and cannot be fitted or asked is left out and the reason told.
+    One that is `optional` and cannot be fitted or asked is left out and the reason told. With `recalibration` it is judged a second time with
+    self-calibration, as `NAME, calibrated`.
     """
 
     name: str
@@ -41,6 +44,12 @@ class Candidate:
     model: Model | None = None
     fit_end_s: int = 0
     optional: bool = False
+    recalibration: Recalibration | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As what it stands in the results."""
+        return (self.name,) if self.recalibration is None else (self.name, calibrated_name(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,8 @@ def judge(
     cast: dict[str, _Cast] = {}
     for candidate in candidates:
         try:
-            cast[candidate.name] = _cast(candidate, dataset, test, asked, terms, told)
+            found = _cast(candidate, dataset, test, asked, terms, told)
+            cast |= dict(zip(candidate.names, found, strict=True))
         except CrypyError as error:
             if not candidate.optional or candidate.name in references:
                 raise
@@ -105,7 +115,7 @@ def judge(
         for name, one in cast.items()
     }
     scored = score_windows(windows, references, test)
-    seen = {one.name for one in candidates if one.fit_end_s > start_s}
+    seen = {name for one in candidates if one.fit_end_s > start_s for name in one.names}
     models = tuple(
         msgspec.structs.replace(
             one,
@@ -119,7 +129,7 @@ def judge(
 
 
 def _require_names(candidates: Sequence[Candidate], references: Sequence[str]) -> None:
-    names = [one.name for one in candidates]
+    names = [name for one in candidates for name in one.names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{', '.join(twice)} would be judged twice; name each model once")
@@ -158,7 +168,8 @@ def _cast(
     asked: Sequence[Question],
     terms: Terms,
     told: Callable[[str], None],
-) -> _Cast:
+) -> list[_Cast]:
+    """What it said, and where that is asked for what it would have said calibrated."""
     if candidate.fit is not None:
 
         def fold_told(part: FittedPart) -> None:
@@ -166,9 +177,11 @@ def _cast(
 
         walk = walk_forward(
             candidate.fit, dataset, terms.folds, embargo_s=terms.embargo_s, scheme=terms.scheme,
-            test_start_s=test.start_s, asked=asked, told=fold_told,
+            test_start_s=test.start_s, asked=asked, recalibration=candidate.recalibration, told=fold_told,
         )  # fmt: skip
-        return _Cast(walk.hindcasts, walk.windows, walk)
+        again = walk.calibrated
+        plain = _Cast(walk.hindcasts, walk.windows, walk)
+        return [plain] if again is None else [plain, _Cast(again.hindcasts, again.windows, walk)]
     model = candidate.model
     if model is None:
         raise ConfigError(f"{candidate.name} is neither a model nor a way to fit one")
@@ -177,7 +190,11 @@ def _cast(
         raise ConfigError(f"{candidate.name} looks at {', '.join(missing)} as well; give it their bars by --symbols")
     told(f"{candidate.name}: judged {iso(test.start_s * US_PER_S)} to {iso(test.end_s * US_PER_S)}")
     horizons = np.array(dataset.horizons_s, np.float64)
-    return _Cast(hindcasts(model, test, horizons), ask(model, test, asked))
+    plain = _Cast(hindcasts(model, test, horizons), ask(model, test, asked))
+    if candidate.recalibration is None:
+        return [plain]
+    found = calibrate(model, test, plain.hindcasts, plain.windows, candidate.recalibration)
+    return [plain, _Cast(found.hindcasts, found.windows)]
 
 
 def _shared_symbols(cast: Mapping[str, _Cast], told: Callable[[str], None]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from crypy.marketdata.bars import Bars
 from crypy.models.dataset import Dataset
 from crypy.models.hindcast import Hindcast, hindcasts
 from crypy.models.port import Model
+from crypy.models.recalibration import Recalibration
+from crypy.training.calibrated import Calibrated, calibrate
 from crypy.training.evaluation import FittedPart
 from crypy.training.windows_up import Question, WindowCasts, ask
 
@@ -49,12 +51,16 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class WalkForward:
-    """The models of all folds in turn, as one: hindcasts by symbol over the whole tested range, and window questions where they were asked."""
+    """The models of all folds in turn, as one: hindcasts by symbol over the whole tested range, and window questions where they were asked.
+
+    `calibrated` is what the same models would have said with self-calibration, where that was asked for.
+    """
 
     folds: tuple[Fold, ...]
     models: tuple[Model, ...]
     hindcasts: Mapping[str, Hindcast]
     windows: WindowCasts
+    calibrated: Calibrated | None = None
 
 
 def split(
@@ -105,12 +111,15 @@ def walk_forward(
     scheme: Scheme = "expanding",
     test_start_s: int | None = None,
     asked: Sequence[Question] = (),
+    recalibration: Recalibration | None = None,
     told: Callable[[FittedPart], None] | None = None,
 ) -> WalkForward:
     """Fit and forecast fold by fold (`split`); `told` is called as each fold begins.
 
     Hindcasts hold the horizons `horizons_s` (the dataset's own by default; the longest is the embargo where none is given) at all origins of the
-    tested range; returns reach to the dataset's end. `asked` are window questions for the same models. Raises what `fit` raises, `StateError` where a fold would see its test range.
+    tested range; returns reach to the dataset's end. `asked` are window questions for the same models. With `recalibration` all
+    is asked a second time with self-calibration, which begins anew with each fold's model, `WARM_UP_S` before its test part where
+    there is so much. Raises what `fit` raises, `StateError` where a fold would see its test range.
     """
     judged_s = tuple(horizons_s or dataset.horizons_s)
     horizons = np.array(judged_s, np.float64)
@@ -119,6 +128,7 @@ def walk_forward(
     models: list[Model] = []
     cast: list[Mapping[str, Hindcast]] = []
     windows: list[WindowCasts] = []
+    calibrated: list[Calibrated] = []
     for part in parts:
         require_blind(part, gap_s)
         if told is not None:
@@ -127,12 +137,15 @@ def walk_forward(
         models.append(model)
         cast.append(hindcasts(model, part.test, horizons))
         windows.append(ask(model, part.test, asked))
-    return WalkForward(
-        parts,
-        tuple(models),
-        _joined(cast, dataset),
-        {question: _joined([one[question] for one in windows], dataset) for question in asked},
-    )
+        if recalibration is not None:
+            calibrated.append(calibrate(model, part.test, cast[-1], windows[-1], recalibration))
+    again = None
+    if calibrated:
+        again = Calibrated(
+            _joined([one.hindcasts for one in calibrated], dataset),
+            _joined_windows([one.windows for one in calibrated], asked, dataset),
+        )
+    return WalkForward(parts, tuple(models), _joined(cast, dataset), _joined_windows(windows, asked, dataset), again)
 
 
 def _fold(dataset: Dataset, begin_s: int, end_s: int, embargo_s: int, length_s: int | None) -> Fold:
@@ -168,6 +181,10 @@ def require_blind(fold: Fold, embargo_s: int) -> None:
             f"a fold that is judged from {iso(fold.test.start_s * US_PER_S)} was to be fitted on data up to"
             f" {iso(max(fold.fit.end_s, *seen.values(), 0) * US_PER_S)}"
         )
+
+
+def _joined_windows(parts: Sequence[WindowCasts], asked: Sequence[Question], dataset: Dataset) -> WindowCasts:
+    return {question: _joined([one[question] for one in parts], dataset) for question in asked}
 
 
 def _joined(parts: Sequence[Mapping[str, Hindcast]], dataset: Dataset) -> dict[str, Hindcast]:

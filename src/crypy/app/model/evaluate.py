@@ -16,6 +16,7 @@ from crypy.domain.durations import DURATIONS
 from crypy.domain.times import US_PER_S, parse_time_us
 from crypy.models.dataset import Dataset
 from crypy.models.kinds import Kind
+from crypy.models.recalibration import Recalibration
 from crypy.runtime.clocks import SystemClock
 from crypy.training.evaluation import Evaluation, ModelEvaluation
 from crypy.training.judging import Candidate, Terms, first_origin_s, judge
@@ -46,13 +47,15 @@ class Asked:
     against: str = ""
     beside: Sequence[str] = BESIDE
     windows: bool = False
+    calibrated: bool = False
     in_sample: bool = False
     report: Path | None = None
 
 
 def evaluate_models(asked: Asked, place: Place, told: Callable[[str], None]) -> Evaluation:
     """Judge the models named, `against` and the baselines `beside`; kinds walk forward over 4 folds, or are fitted once before the range
-    where a fitted model is among those named, for that is not fitted anew either.
+    where a fitted model is among those named, for that is not fitted anew either. With `calibrated` those named, `against` and the reference are judged
+    with self-calibration besides.
 
     Each look at a range is counted in the trial ledger of the data folder. Raises `ConfigError`, `DataError` or `Incomplete` in words for the user.
     """
@@ -60,6 +63,9 @@ def evaluate_models(asked: Asked, place: Place, told: Callable[[str], None]) -> 
     against = [named(asked.against, place)] if asked.against else []
     beside = [named(text, place) for text in dict.fromkeys((REFERENCE, *asked.beside)) if _usable(text)]
     chosen = {one.name: one for one in (*first, *against, *beside)}
+    if asked.report is not None:
+        # Before the work begins: an extra may be missing.
+        require_drawing()
     dataset = dataset_of(place, asked.symbols, "", asked.end, spacing_s=asked.spacing_s, horizons_s=asked.horizons_s)
     must = {one.name for one in (*first, *against)}
     fitted = any(one.fit_end_s or not isinstance(one.what, Kind) for one in first)
@@ -72,11 +78,12 @@ def evaluate_models(asked: Asked, place: Place, told: Callable[[str], None]) -> 
         in_sample=asked.in_sample,
     )
     references = tuple(dict.fromkeys([REFERENCE, *(one.name for one in against)]))
-    candidates = [_candidate(one, one.name not in must) for one in chosen.values()]
+    again = must | {REFERENCE} if asked.calibrated else set[str]()
+    candidates = [
+        replace(_candidate(one, one.name not in must), recalibration=Recalibration() if one.name in again else None)
+        for one in chosen.values()
+    ]
     terms = replace(terms, start_s=first_origin_s(candidates, dataset, terms))
-    if asked.report is not None:
-        # Before the work begins: an extra may be missing.
-        require_drawing()
     with _counted(first, dataset, terms, models_folder(place.data_dir)) as scores:
         result = judge(candidates, dataset, references, terms, told)
         scores.update({one.name: _mean_nll(result.of(one.name)) for one in first})

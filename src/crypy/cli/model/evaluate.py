@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crypy.cli.model.options import End, FromFiles, Horizons, Spacing, Start, Symbols, World
+from crypy.cli.model.options import End, FromFiles, Horizons, Spacing, Start, Symbols, World, spans_s
 from crypy.cli.options import AsJson, ConfigFile, DataDir, parse_span_s, print_json
-from crypy.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from crypy.training.evaluation import Evaluation, HorizonScore, ModelEvaluation
@@ -50,6 +49,13 @@ def evaluate(
         bool,
         typer.Option("--windows", help="Also ask whether the markets' windows end Up, at 10 to 90 % of their length."),
     ] = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="Judge the models named and the reference a second time, with self-calibration as it runs live.",
+        ),
+    ] = False,
     in_sample: Annotated[
         bool, typer.Option("--in-sample", help="Judge fitted models even on what they have seen; results are marked.")
     ] = False,
@@ -68,10 +74,11 @@ def evaluate(
     from crypy.app.model.evaluate import BESIDE, Asked, evaluate_models
 
     asked = Asked(
-        models, symbols, start, end, _spans(horizons), int(parse_span_s(spacing)), folds,
+        models, symbols, start, end, spans_s(horizons), int(parse_span_s(spacing)), folds,
         embargo_s=None if not embargo else 0 if embargo == "0" else int(parse_span_s(embargo)),
         scheme="rolling" if rolling else "expanding", against=against,
-        beside=_names(beside) if beside else BESIDE, windows=windows, in_sample=in_sample, report=report,
+        beside=_names(beside) if beside else BESIDE, windows=windows, calibrated=calibrated, in_sample=in_sample,
+        report=report,
     )  # fmt: skip
     result = evaluate_models(asked, Place(data_dir, config, world, source), lambda line: typer.echo(line, err=True))
     if as_json:
@@ -86,64 +93,68 @@ def _names(text: str) -> tuple[str, ...]:
     return () if text == "none" else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _spans(text: str) -> tuple[int, ...]:
-    spans = tuple(int(parse_span_s(span)) for span in _names(text))
-    if not spans:
-        raise ConfigError("--horizons names none; write for example 5m,1h,1d")
-    return tuple(sorted(set(spans)))
-
-
-def _span(seconds: int) -> str:
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
-
-
 def _print(result: Evaluation) -> None:
-    """Gains over the reference of all models, then the calibration of the first."""
+    """Gains over the reference of all models, then the calibration of the first, as it is and with self-calibration where that was judged."""
+    from crypy.training.calibrated import calibrated_name
+
     first = result.models[0]
+    shown = [one for one in result.models if one.model in (first.model, calibrated_name(first.model))]
     marks = [one.model for one in result.models if one.range.in_sample]
+    width = max(24, *(len(one.model) for one in result.models))
     typer.echo(f"{first.range.start} to {first.range.end}, origins every {first.range.spacing_s} s")
     if marks:
-        typer.echo(f"IN SAMPLE: {', '.join(marks)}")
+        typer.echo(f"IN SAMPLE: {'; '.join(marks)}")
     for symbol in dict.fromkeys(score.symbol for score in first.scores):
         typer.echo(f"\n{symbol}: gain in mean log score over {result.reference}, nats (± block bootstrap)")
         for model in result.models:
-            typer.echo(_gains(model, symbol, result.reference))
-        typer.echo(f"{symbol}: calibration of {first.model}")
-        for score in first.scores:
-            if score.symbol == symbol:
-                typer.echo(_calibration(score))
-    if first.windows:
-        typer.echo(f"\nwindow ends Up, {first.model}: log loss, Brier (gain in log loss over {result.reference})")
-        # The sort is stable: within a symbol they stay in the order of the durations.
-        for one in sorted(first.windows, key=lambda score: score.symbol):
-            gain = one.vs.get(result.reference, {}).get("log_loss")
-            shown = "" if gain is None else f"  {gain.gain:+.4f} ± {_error(gain.se)}"
-            typer.echo(
-                f"  {one.symbol:<10}{one.duration:>4} {_span(one.elapsed_s):>6} in  {one.rule:<10} {one.log_loss:.4f} {one.brier:.4f}{shown}"
-            )
+            typer.echo(_gains(model, symbol, result.reference, width))
+        for model in shown:
+            typer.echo(f"{symbol}: calibration of {model.model}")
+            for score in model.scores:
+                if score.symbol == symbol:
+                    typer.echo(_calibration(score))
+    for model in shown:
+        if model.windows:
+            _print_windows(model, result.reference)
 
 
-def _gains(model: ModelEvaluation, symbol: str, reference: str) -> str:
-    cells = [f"  {model.model:<24}"]
+def _print_windows(model: ModelEvaluation, reference: str) -> None:
+    from crypy.training.report.panels import span_text
+
+    typer.echo(f"\nwindow ends Up, {model.model}: log loss, Brier (gain in log loss over {reference})")
+    # The sort is stable: within a symbol they stay in the order of the durations.
+    for one in sorted(model.windows, key=lambda score: score.symbol):
+        gain = one.vs.get(reference, {}).get("log_loss")
+        shown = "" if gain is None else f"  {gain.gain:+.4f} ± {_error(gain.se)}"
+        typer.echo(
+            f"  {one.symbol:<10}{one.duration:>4} {span_text(one.elapsed_s):>6} in  {one.rule:<10} {one.log_loss:.4f} {one.brier:.4f}{shown}"
+        )
+
+
+def _gains(model: ModelEvaluation, symbol: str, reference: str, width: int) -> str:
+    from crypy.training.report.panels import span_text
+
+    cells = [f"  {model.model:<{width}}"]
     for score in model.scores:
         if score.symbol != symbol:
             continue
         if reference in score.vs:
             found = score.vs[reference]["nll"]
-            cells.append(f"{_span(score.horizon_s):>4} {found.gain:+.4f} ± {_error(found.se)}")
+            cells.append(f"{span_text(score.horizon_s):>4} {found.gain:+.4f} ± {_error(found.se)}")
         else:
-            cells.append(f"{_span(score.horizon_s):>4} nll {score.nll:<12.4f}")
+            cells.append(f"{span_text(score.horizon_s):>4} nll {score.nll:<12.4f}")
     return "  ".join(cells)
 
 
 def _calibration(score: HorizonScore) -> str:
+    from crypy.training.report.panels import span_text
+
     shares = " ".join(
         f"{name.replace('below_', '<').replace('inside_', 'in ')} {share:.3f}" for name, share in score.coverage.items()
     )
-    return f"  {_span(score.horizon_s):>4}  n {score.n}  CRPS {score.crps_bp:.3f} bp  KS {score.pit_ks:.3f}  {shares}"
+    return (
+        f"  {span_text(score.horizon_s):>4}  n {score.n}  CRPS {score.crps_bp:.3f} bp  KS {score.pit_ks:.3f}  {shares}"
+    )
 
 
 def _error(value: float | None) -> str:
