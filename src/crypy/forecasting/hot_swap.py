@@ -208,6 +208,7 @@ class HotSwap:
         except Incomplete as error:
             return f"too little history: {error}"
         except Exception as error:
+            # As in loading: anybody's code; the reason is told on the terminal and in the log.
             return _sentence(error)
         if took_s > _SLOWEST_S:
             return f"one answer takes {took_s:.2f} s, and one is due each second"

@@ -117,6 +117,7 @@ class Shadows:
             model = self._registry.load(one)
             ran_s = read_record(self._path(one.ref)).ran_s
         except Exception as error:
+            # Loading may run anybody's code: why it failed is shown, and the others run.
             return str(error) if isinstance(error, CrypyError) else f"{type(error).__name__}: {error}"
         return self._rings.lack(model.schema) or Shadow(one.ref, model, ran_s)
 

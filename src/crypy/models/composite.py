@@ -14,13 +14,13 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.domain.errors import ConfigError, DataError, SchemaMismatch
+from crypy.domain.errors import ConfigError, DataError
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
 from crypy.models.artefact import Card, read_card, require_kind, require_parts, write_artefact
 from crypy.models.dataset import Dataset
 from crypy.models.hindcast import Hindcast, hindcasts
 from crypy.models.loading import load as load_model
-from crypy.models.port import DistributionGrid, Model
+from crypy.models.port import DistributionGrid, Model, require_schema
 from crypy.models.selection import select, union
 
 Floats = NDArray[np.float64]
@@ -73,11 +73,7 @@ class Composite:
 
     def predict(self, sequence: FeatureSequence, horizons_s: Floats) -> DistributionGrid:
         """Distributions of all symbols; the members' errors."""
-        if sequence.schema != self._schema:
-            raise SchemaMismatch(
-                f"{self.name} eats sequences of schema {self._schema.fingerprint()[:12]}, "
-                f"got {sequence.schema.fingerprint()[:12]}; ask for `model.schema`"
-            )
+        require_schema(self.name, self._schema, sequence)
         grids = {id(model): model.predict(select(sequence, model.schema), horizons_s) for model in self._models}
         rows = [(grids[id(model)], symbol) for symbol, model in self.members.items()]
         at = [(grid, grid.symbols.index(symbol)) for grid, symbol in rows]

@@ -22,20 +22,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.domain.errors import ConfigError, DataError, SchemaMismatch
+from crypy.domain.errors import ConfigError, DataError
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
 from crypy.models.artefact import CARD, Card, read_card, write_artefact
 from crypy.models.dataset import Dataset
 from crypy.models.plugin_answer import grid_of
 from crypy.models.plugin_code import class_of, code_hash
 from crypy.models.plugin_data import schema_of
-from crypy.models.port import DistributionGrid
+from crypy.models.port import DistributionGrid, lawful_horizons, require_schema
 from crypy.models.volatility import FitRecord
 
 Floats = NDArray[np.float64]
 
 OWN: Final = "own"
-_LONGEST_S: Final = 172_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +76,8 @@ class PlugIn:
         Raises `SchemaMismatch` for another sequence, `DataError` for horizons that do not ascend within (0, 172800], or for an answer that
         is no forecast: see `plugin_answer`.
         """
-        if sequence.schema != self._schema:
-            raise SchemaMismatch(
-                f"{self.name} eats sequences of schema {self._schema.fingerprint()[:12]},"
-                f" got {sequence.schema.fingerprint()[:12]}; ask for `model.schema`"
-            )
-        horizons = np.array(horizons_s, np.float64)
-        if (
-            not len(horizons)
-            or not horizons[0] > 0.0
-            or not horizons[-1] <= _LONGEST_S
-            or not (np.diff(horizons) > 0).all()
-        ):
-            raise DataError(f"horizons {horizons_s} do not ascend within (0, {_LONGEST_S:.0f}] s")
+        require_schema(self.name, self._schema, sequence)
+        horizons = lawful_horizons(horizons_s).copy()
         horizons.flags.writeable = False
         answer = self.own.predict(_read_only(sequence), horizons)
         return grid_of(answer, self.name, sequence.end_s, self._schema.symbols, horizons, _known_s(sequence))

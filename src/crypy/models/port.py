@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crypy.domain.errors import DataError, SchemaMismatch
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
 
 Floats = NDArray[np.float64]
+
+LONGEST_S: Final = 172_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,20 @@ class Model(Protocol):
     def load(cls, path: Path) -> Self:
         """Read an artefact folder. Raises `DataError` naming what is foreign or damaged."""
         ...
+
+
+def require_schema(name: str, schema: FeatureSchema, sequence: FeatureSequence) -> None:
+    """Raise `SchemaMismatch` for a sequence of another layout than the model of this name eats."""
+    if sequence.schema != schema:
+        raise SchemaMismatch(
+            f"{name} eats sequences of schema {schema.fingerprint()[:12]}, "
+            f"got {sequence.schema.fingerprint()[:12]}; ask for `model.schema`"
+        )
+
+
+def lawful_horizons(horizons_s: Floats) -> Floats:
+    """Horizons as contiguous floats. Raises `DataError` where they do not ascend within (0, 172800]."""
+    horizons = np.ascontiguousarray(horizons_s, np.float64)
+    if not len(horizons) or not horizons[0] > 0.0 or not horizons[-1] <= LONGEST_S or not (np.diff(horizons) > 0).all():
+        raise DataError(f"horizons {horizons_s} do not ascend within (0, {LONGEST_S:.0f}] s")
+    return horizons

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.domain.errors import ConfigError, DataError, SchemaMismatch
+from crypy.domain.errors import ConfigError, DataError
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
 from crypy.models.artefact import ArraySpec, Card, read_arrays, read_card, require_kind, require_parts, write_artefact
 from crypy.models.dataset import Dataset
@@ -27,7 +27,7 @@ from crypy.models.network.inputs import Inputs, own_size
 from crypy.models.network.law import correct_rows
 from crypy.models.network.serving import PerceptronTables, parameter_shapes
 from crypy.models.network.settings import NetworkSettings
-from crypy.models.port import DistributionGrid
+from crypy.models.port import DistributionGrid, require_schema
 from crypy.models.season import SLOTS
 from crypy.models.selection import select, union
 from crypy.models.volatility import FitRecord, VolatilityBaseline
@@ -119,11 +119,7 @@ class SkewTNetwork:
 
         Raises `SchemaMismatch` for another sequence, `DataError` for horizons that do not ascend within (0, 172800].
         """
-        if sequence.schema != self._schema:
-            raise SchemaMismatch(
-                f"{self.name} eats sequences of schema {self._schema.fingerprint()[:12]}, "
-                f"got {sequence.schema.fingerprint()[:12]}; ask for `model.schema`"
-            )
+        require_schema(self.name, self._schema, sequence)
         grid = self.baseline.predict(select(sequence, self.baseline.schema), horizons_s)
         x, whole = self.inputs.of_one(sequence)
         if whole.any():

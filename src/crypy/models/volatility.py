@@ -18,12 +18,12 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.domain.errors import DataError, SchemaMismatch
+from crypy.domain.errors import DataError
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
 from crypy.models.artefact import ANY, ArraySpec, Card, Metric, read_arrays, read_card, require_kind, write_artefact
 from crypy.models.forecast_kernel import forecast
 from crypy.models.memory import Memory
-from crypy.models.port import DistributionGrid
+from crypy.models.port import DistributionGrid, lawful_horizons, require_schema
 from crypy.models.prior import Coefficients, Prior, default_prior, prior_coefficients
 from crypy.models.season import SLOT_S, SLOTS, Season, new_york_changes
 
@@ -31,7 +31,6 @@ Floats = NDArray[np.float64]
 
 KIND: Final = "volatility-baseline"
 VERSION: Final = "1"
-LONGEST_S: Final = 172_800.0
 HORIZONS_S: Final = (5, 15, 60, 300, 900, 3_600, 14_400, 43_200, 86_400, 172_800)
 _TABLES: Final = ("weights", "constant", "season_gain", "skew", "tail")
 
@@ -127,19 +126,8 @@ class VolatilityBaseline:
 
         Raises `SchemaMismatch` for another sequence, `DataError` for horizons that do not ascend within (0, 172800].
         """
-        if sequence.schema != self._schema:
-            raise SchemaMismatch(
-                f"{self.name} eats sequences of schema {self._schema.fingerprint()[:12]}, "
-                f"got {sequence.schema.fingerprint()[:12]}; ask for `model.schema`"
-            )
-        horizons = np.ascontiguousarray(horizons_s, np.float64)
-        if (
-            not len(horizons)
-            or not horizons[0] > 0.0
-            or not horizons[-1] <= LONGEST_S
-            or not (np.diff(horizons) > 0).all()
-        ):
-            raise DataError(f"horizons {horizons_s} do not ascend within (0, {LONGEST_S:.0f}] s")
+        require_schema(self.name, self._schema, sequence)
+        horizons = lawful_horizons(horizons_s)
         symbols = len(self.symbols)
         scale, skew, tail = (np.empty((symbols, len(horizons))) for _ in range(3))
         known_s = np.empty(symbols)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from crypy.models.dataset import Dataset
 from crypy.models.forecast_kernel import forecast_symbol, season_ahead
 from crypy.models.origins import Squares, regressors
+from crypy.models.port import LONGEST_S
 from crypy.models.prior import default_prior
 from crypy.models.season import SLOT_S
-from crypy.models.volatility import LONGEST_S, VolatilityBaseline
+from crypy.models.volatility import VolatilityBaseline
 from crypy.runtime.kernels import kernel
 
 Floats = NDArray[np.float64]

@@ -1,37 +1,24 @@
-"""What a person sees while a model is trained: one line that is kept up to date on stderr; plain lines where stderr is no terminal."""
+"""What a person sees while a model is trained."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-import msgspec
+from crypy.app.model.progress_line import progress_line
 
 if TYPE_CHECKING:
     from crypy.training.progress import TrainingProgress
 
 
-@contextmanager
-def shown_training(*, as_json: bool) -> Generator[Callable[[TrainingProgress], None]]:
-    """Shows progress: JSON lines on stderr, else a bar with epoch, loss, gain, speed and time left."""
-    if as_json:
-        encode = msgspec.json.Encoder().encode
-        yield lambda at: print(encode(at).decode(), file=sys.stderr, flush=True)  # noqa: T201
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+def shown_training(*, as_json: bool) -> AbstractContextManager[Callable[[TrainingProgress], None]]:
+    """Shows progress on stderr: JSON lines, else a bar with epoch, loss, gain, speed and time left."""
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
-    terminal = Console(stderr=True, highlight=False, markup=False)
-    with Progress(*columns, console=terminal, transient=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("training", total=None, told="")
+    def fields(at: TrainingProgress) -> dict[str, object]:
+        return {"description": at.doing, "total": at.steps or None, "completed": at.step, "told": described(at)}
 
-        def show(at: TrainingProgress) -> None:
-            bar.update(task, description=at.doing, total=at.steps or None, completed=at.step, told=described(at))
-
-        yield show
+    return progress_line("training", fields, as_json=as_json)
 
 
 def described(at: TrainingProgress) -> str:

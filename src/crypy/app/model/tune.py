@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import msgspec
 
 from crypy.app.data.stores import Place
 from crypy.app.model.data import dataset_of, models_folder
+from crypy.app.model.progress_line import progress_line
 from crypy.domain.errors import ConfigError
 from crypy.models.dataset import HORIZONS_S, SPACING_S
 from crypy.models.kinds import kind_of
@@ -59,22 +59,13 @@ def tune_kind(
     return {**msgspec.to_builtins(found), "settings_file": str(study / BEST)}
 
 
-@contextmanager
-def shown_tuning(*, as_json: bool) -> Generator[Callable[[Progress], None]]:
+def shown_tuning(*, as_json: bool) -> AbstractContextManager[Callable[[Progress], None]]:
     """Shows progress on stderr: JSON lines, or a line with the best so far and the time that is left."""
-    if as_json:
-        encode = msgspec.json.Encoder().encode
-        yield lambda at: print(encode(at).decode(), file=sys.stderr, flush=True)  # noqa: T201
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
-    terminal = Console(stderr=True, highlight=False, markup=False)
-    with Bar(*columns, console=terminal, transient=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("trials", total=None, told="")
-        yield lambda at: bar.update(task, total=at.of, completed=at.ended, told=described(at))
+    def fields(at: Progress) -> dict[str, object]:
+        return {"total": at.of, "completed": at.ended, "told": described(at)}
+
+    return progress_line("trials", fields, as_json=as_json)
 
 
 def described(at: Progress) -> str:

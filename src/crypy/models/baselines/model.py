@@ -16,7 +16,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.domain.errors import DataError, SchemaMismatch
+from crypy.domain.errors import DataError
 from crypy.marketdata.schema import FeatureSchema, FeatureSequence
 from crypy.models.artefact import ANY, ArraySpec, Card, read_arrays, read_card, require_kind, write_artefact
 from crypy.models.baselines.blocks import Past
@@ -26,10 +26,10 @@ from crypy.models.baselines.regressors import Garch
 from crypy.models.dataset import Dataset
 from crypy.models.hindcast import Hindcast, fill_forecasts
 from crypy.models.origins import seasons_ahead
-from crypy.models.port import DistributionGrid
+from crypy.models.port import DistributionGrid, lawful_horizons, require_schema
 from crypy.models.prior import Coefficients
 from crypy.models.season import SLOTS, Season
-from crypy.models.volatility import LONGEST_S, FitRecord
+from crypy.models.volatility import FitRecord
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,12 +72,8 @@ class ScaleBaseline:
 
         Raises `SchemaMismatch` for another sequence, `DataError` for horizons that do not ascend within (0, 172800].
         """
-        if sequence.schema != self._schema:
-            raise SchemaMismatch(
-                f"{self.name} eats sequences of schema {self._schema.fingerprint()[:12]}, "
-                f"got {sequence.schema.fingerprint()[:12]}; ask for `model.schema`"
-            )
-        horizons = _lawful(horizons_s)
+        require_schema(self.name, self._schema, sequence)
+        horizons = lawful_horizons(horizons_s)
         origins_s = np.array([sequence.end_s], np.int64)
         laws = np.empty((3, len(self.symbols), len(horizons)))
         history_s = np.empty(len(self.symbols))
@@ -89,7 +85,7 @@ class ScaleBaseline:
 
     def hindcasts(self, dataset: Dataset, horizons_s: Floats) -> dict[str, Hindcast]:
         """The forecasts at all origins of a dataset, row by row the bits of `predict`."""
-        horizons, origins_s = _lawful(horizons_s), dataset.origins_s()
+        horizons, origins_s = lawful_horizons(horizons_s), dataset.origins_s()
         out: dict[str, Hindcast] = {}
         for symbol in self.symbols:
             if symbol not in dataset.bars:
@@ -179,13 +175,6 @@ def _specs(recipe: Recipe, symbols: int) -> dict[str, ArraySpec]:
         "half_lives_s": ArraySpec((ANY,)),
         "garch": ArraySpec((symbols if recipe.past == "garch" else 0, 3)),
     }
-
-
-def _lawful(horizons_s: Floats) -> Floats:
-    horizons = np.ascontiguousarray(horizons_s, np.float64)
-    if not len(horizons) or not horizons[0] > 0.0 or not horizons[-1] <= LONGEST_S or not (np.diff(horizons) > 0).all():
-        raise DataError(f"horizons {horizons_s} do not ascend within (0, {LONGEST_S:.0f}] s")
-    return horizons
 
 
 def _check(model: ScaleBaseline) -> None:
