@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from crypy.cli import agents, data, markets, model, simulator, up
+from crypy.cli import agents, data, forecast, markets, model, simulator, up
 from crypy.cli.options import plain_app
 from crypy.domain.errors import ConfigError, CrypyError
 
@@ -19,6 +19,7 @@ app = plain_app("Forecasts the distribution of crypto returns every second, and 
 app.command("up")(up.up)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
+app.add_typer(forecast.app, name="forecast")
 app.add_typer(markets.app, name="markets")
 app.add_typer(simulator.app, name="simulator")
 app.add_typer(agents.app, name="agents")

@@ -1,0 +1,1 @@
+"""What the verbs of `crypy forecast` do. Nothing here reaches what can trade."""

@@ -1,0 +1,67 @@
+"""A feature: one number per candle, folded from columns of the candles or from other features.
+
+It is written once. `fold` takes any number of rows with the memory of those before them, and the same compiled code runs over a year at
+once, in chunks, or over the one candle that just closed: the bits are equal by construction, and no value can depend on a later row. A
+feature is a frozen dataclass whose fields are its parameters; equal features are one.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from crypy.features.state import State
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Feature(ABC):
+    """A feature's inputs, memory and arithmetic. Subclasses are dataclasses (frozen), one to a file."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str | Feature, ...]:
+        """Columns of `history.COLUMNS`, and features of the same symbol, in the order that `fold` gets them."""
+
+    @property
+    @abstractmethod
+    def warm_up(self) -> int:
+        """Rows of its inputs before the first value that means something; the store gives NaN until then."""
+
+    @property
+    @abstractmethod
+    def unit(self) -> str:
+        """What the number is in, such as `log return` or `1`."""
+
+    @property
+    @abstractmethod
+    def memory_size(self) -> int:
+        """Floats that are carried from row to row; they begin as NaN."""
+
+    @abstractmethod
+    def fold(self, memory: Floats, inputs: tuple[Floats, ...], out: Floats) -> None:
+        """Fill `out` [row] for the next rows of `inputs` (each [row]), and carry `memory` [memory_size] on."""
+
+    @property
+    def name(self) -> str:
+        """The feature with its parameters, as columns and reports show it: `log_return(lag=5)`."""
+        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        given = (f"{one.name}={_told(getattr(self, one.name))}" for one in fields(self))
+        return f"{kind}({','.join(given)})"
+
+    def compute(self, state: State) -> State:
+        """Fold what is new in the state, this feature and those that it needs; the same state is returned."""
+        from crypy.features.store import FeatureStore
+
+        return FeatureStore([self]).compute(state)
+
+
+def _told(value: object) -> str:
+    return value.name if isinstance(value, Feature) else f"{value}"

@@ -1,0 +1,1 @@
+"""Direction models: the chances that the next candle closes higher or lower."""
