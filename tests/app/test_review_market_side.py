@@ -14,7 +14,7 @@ import pytest
 
 from crypy.app.market_side import MarketSide
 from crypy.app.road import Road
-from crypy.app.settings import Settings
+from crypy.app.trading_settings import TradingSettings
 from crypy.app.world import World, WorldCard
 from crypy.domain.errors import Unavailable
 from crypy.domain.instruments import Instrument
@@ -58,7 +58,10 @@ def shown(side: MarketSide, *markets: PredictionMarket) -> None:
 async def side(tmp_path: Path) -> AsyncIterator[MarketSide]:
     async with NetTransport(CLOCK) as transport:
         made = MarketSide(
-            Settings(), Road.to_real_venues(Settings(), 0), World.open(tmp_path / "w", WorldCard("live")), transport
+            TradingSettings(),
+            Road.to_real_venues(TradingSettings(), 0),
+            World.open(tmp_path / "w", WorldCard("live")),
+            transport,
         )
         yield made
         await asyncio.to_thread(made.close)

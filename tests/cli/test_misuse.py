@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "app"))
 from up_kit import Up, left_behind, run, settings, until
 
-from crypy.app.settings import load_settings
+from crypy.app.trading_settings import load_trading_settings
 from crypy.app.world import World, WorldCard, day_of
 from crypy.cli.main import main
 from crypy.domain.errors import ConfigError
@@ -90,7 +90,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: bytes, words: str) -> No
     config = tmp_path / "crypy.toml"
     config.write_bytes(text)
     with pytest.raises(ConfigError) as told:
-        load_settings(config)
+        load_trading_settings(config)
     assert words in str(told.value)
     assert "\n" not in str(told.value)
 

@@ -17,7 +17,8 @@ from typer.main import get_command
 
 import crypy
 from crypy.app.agents import _TURNABLE
-from crypy.app.settings import Settings, _checked
+from crypy.app.settings import checked
+from crypy.app.trading_settings import TradingSettings
 from crypy.app.world import WorldCard
 from crypy.cli.main import app
 from crypy.domain.reports import Account, Counters, DistributionRow, MarketRow, Snapshot, SymbolRow
@@ -59,25 +60,25 @@ def test_help_of_a_real_process_shows_what_the_page_shows() -> None:
             assert parameter.opts[0] in shown
 
 
-@pytest.mark.parametrize("name", get_type_hints(Settings))
+@pytest.mark.parametrize("name", get_type_hints(TradingSettings))
 def test_every_setting_is_on_its_page_with_its_default(name: str) -> None:
     documented = {row[0].strip("`"): row[1].strip("`") for row in table_rows(section(SETTINGS, f"## [{name}]"))}
     documented.pop("setting", None)
-    section_now = getattr(Settings(), name)
+    section_now = getattr(TradingSettings(), name)
     actual = {field: _toml(getattr(section_now, field)) for field in section_now.__struct_fields__}
     assert documented == actual
 
 
 def test_no_section_is_documented_that_does_not_exist() -> None:
     headings = [line[4:-1] for line in SETTINGS.splitlines() if line.startswith("## [")]
-    assert headings == list(get_type_hints(Settings))
+    assert sorted(headings) == sorted(get_type_hints(TradingSettings))
 
 
 def test_settings_shown_on_pages_are_taken() -> None:
     shown = [(path, code) for path in PAGES for kind, code, _ in blocks(path.read_text("utf-8")) if kind == "toml"]
     assert shown
     for path, code in shown:
-        _checked(tomllib.loads(code), str(path))
+        checked(tomllib.loads(code), str(path), TradingSettings)
 
 
 def test_every_public_name_is_documented() -> None:
@@ -143,7 +144,7 @@ def test_every_reason_to_wait_is_documented() -> None:
 
 def test_every_limit_of_the_review_is_documented() -> None:
     page = (DOCS / "explanation" / "life-of-an-order.md").read_text("utf-8")
-    assert [name for name in Settings().limits.__struct_fields__ if name not in code_spans(page)] == []
+    assert [name for name in TradingSettings().limits.__struct_fields__ if name not in code_spans(page)] == []
 
 
 def _toml(value: object) -> str:

@@ -17,7 +17,7 @@ import structlog
 from msgspec.structs import replace
 
 from crypy.app.road import Road
-from crypy.app.settings import Settings
+from crypy.app.trading_settings import TradingSettings
 from crypy.app.world import World
 from crypy.domain.errors import CrypyError, StateError
 from crypy.domain.events import Trigger
@@ -61,7 +61,7 @@ _FINISH_S = 2.0
 class MarketSide:
     """Everything between the nexus and the paper venue. `close` writes what is under way and closes the databases."""
 
-    def __init__(self, settings: Settings, road: Road, world: World, transport: Transport) -> None:
+    def __init__(self, settings: TradingSettings, road: Road, world: World, transport: Transport) -> None:
         clock, account = road.clock, settings.paper.account
         self.account = account
         self.errors = 0

@@ -1,7 +1,8 @@
 """Settings: frozen, read once, checked whole.
 
 They come from `crypy.toml` (or the file named by `--config`), over the defaults below. Every mistake in the file is told in one message, by
-its section and key, so that nobody mends them one run at a time.
+its section and key, so that nobody mends them one run at a time. The sections of what trades stand in `trading_settings`: what only
+forecasts reads the same file without loading them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 import msgspec
 
@@ -17,8 +18,6 @@ from crypy.app import settings_checks
 from crypy.domain.durations import DURATIONS, Duration
 from crypy.domain.errors import ConfigError
 from crypy.domain.instruments import coin_of
-from crypy.execution.limits import Limits
-from crypy.prediction_markets.parameters import Parameters
 
 
 class DataSettings(msgspec.Struct, frozen=True):
@@ -95,14 +94,12 @@ class SimulatorSettings(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Everything that can be set, by section."""
+    """Everything that can be set, by section, but for what trades."""
 
     data: DataSettings = DataSettings()
     binance: BinanceSettings = BinanceSettings()
     polymarket: PolymarketSettings = PolymarketSettings()
     paper: PaperSettings = PaperSettings()
-    limits: Limits = Limits()
-    engine: Parameters = Parameters()
     dashboard: DashboardSettings = DashboardSettings()
     terminal: TerminalSettings = TerminalSettings()
     model: ModelSettings = ModelSettings()
@@ -114,15 +111,26 @@ class Settings(msgspec.Struct, frozen=True):
         return {coin_of(symbol): symbol for symbol in self.data.symbols}
 
 
+S = TypeVar("S", bound=Settings)
+
+# Sections that `trading_settings` knows; whoever does not trade leaves them unread.
+TRADING_SECTIONS: Final = ("limits", "engine")
+
+
 def load_settings(path: Path | None) -> Settings:
-    """Settings from a TOML file, the defaults where it says nothing.
+    """Settings from a TOML file, the defaults where it says nothing; sections of what trades are passed over.
 
     Without a path, `crypy.toml` in the working folder is read if it is there. Raises `ConfigError` with every mistake in the file.
     """
+    return read_settings(path, Settings)
+
+
+def read_settings(path: Path | None, kind: type[S]) -> S:
+    """As `load_settings`, with the sections of a kind of settings."""
     if path is None:
         path = Path("crypy.toml")
         if not path.is_file():
-            return Settings()
+            return kind()
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -131,23 +139,27 @@ def load_settings(path: Path | None) -> Settings:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    return _checked(tables, str(path))
+    return checked(tables, str(path), kind)
 
 
-def _checked(tables: dict[str, Any], where: str) -> Settings:
+def checked(tables: dict[str, Any], where: str, kind: type[S]) -> S:
+    """Settings of a file's tables. Raises `ConfigError` with every mistake in them."""
     mistakes: list[str] = []
-    sections = get_type_hints(Settings)
+    sections = get_type_hints(kind)
     built: dict[str, Any] = {}
     for name, table in tables.items():
         if name not in sections:
-            mistakes.append(f"[{name}] is no section; there are {', '.join(sections)}")
+            if name not in TRADING_SECTIONS:
+                mistakes.append(
+                    f"[{name}] is no section; there are {', '.join(dict.fromkeys((*sections, *TRADING_SECTIONS)))}"
+                )
         elif not isinstance(table, dict):
             mistakes.append(f"{name} must be a section: write [{name}]")
         else:
             built[name] = _section(sections[name], name, table, mistakes)
     if mistakes:
         raise ConfigError(f"{where}: " + "; ".join(mistakes))
-    return Settings(**built)
+    return kind(**built)
 
 
 def _section(kind: type[Any], name: str, table: dict[str, Any], mistakes: list[str]) -> Any:

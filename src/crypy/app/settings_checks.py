@@ -11,7 +11,6 @@ import msgspec
 from crypy.domain.errors import ConfigError
 from crypy.domain.instruments import coin_of
 from crypy.domain.times import parse_time_us
-from crypy.execution.limits import Limits
 from crypy.marketdata.object_address import parse_address, without_secrets
 
 Check = Callable[[Any], str]
@@ -106,14 +105,16 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "terminal.port": _PORT,
     "simulator.seed": between(0, 2**63 - 1),
     "simulator.trades_per_day": between(1, 100_000_000),
-} | {f"limits.{name}": above(0) for name in Limits.__struct_fields__}
+}
+# Sections in which every value is above zero.
+_POSITIVE: Final = ("limits",)
 
 
 def mistakes(section: str, settings: msgspec.Struct) -> Iterator[str]:
     """One sentence for each value of a section that cannot be."""
     for name in settings.__struct_fields__:
         value = getattr(settings, name)
-        check = _CHECKS.get(f"{section}.{name}")
+        check = above(0) if section in _POSITIVE else _CHECKS.get(f"{section}.{name}")
         if check is not None and (wrong := check(value)):
             shown = value if isinstance(value, int | float) else without_secrets(str(value))
             yield f"{section}.{name} = {shown!r}: {wrong}"

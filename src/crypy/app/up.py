@@ -29,9 +29,10 @@ from crypy.app.markets import dashboard_path
 from crypy.app.recording import opened_transport
 from crypy.app.reports import ProcessReports
 from crypy.app.road import Road
-from crypy.app.settings import Settings, load_settings
+from crypy.app.settings import Settings
 from crypy.app.settings_checks import port_in_range
 from crypy.app.simulation import SimulatorProcess
+from crypy.app.trading_settings import TradingSettings, load_trading_settings
 from crypy.app.world import World, WorldCard, day_of
 from crypy.dashboard.server import DashboardServer
 from crypy.domain.errors import ConfigError, StateError
@@ -80,7 +81,7 @@ def run_up(options: UpOptions) -> dict[str, Any]:
 async def _up(options: UpOptions) -> dict[str, Any]:
     port_in_range("--port", options.port)
     port_in_range("--terminal-port", options.terminal_port)
-    settings = load_settings(options.config)
+    settings = load_trading_settings(options.config)
     data_dir = data_folder(options.data_dir)
     console = Console(quiet=options.quiet)
     task = asyncio.current_task()
@@ -113,7 +114,7 @@ class Stopping:
 
 async def _run(
     options: UpOptions,
-    settings: Settings,
+    settings: TradingSettings,
     data_dir: Path,
     road: Road,
     world: World,
