@@ -17,10 +17,18 @@ help: ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
+.venv-clients/stamp: requirements/clients.txt
+	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
+	touch $@
+
+clients: .venv-clients/stamp ## independent exchange clients, in an environment of their own
+
 locks: .venv/dev.stamp ## resolve the dependencies anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet requirements/clients.in -o requirements/clients.txt
 
 run: .venv/run.stamp ## the whole system on a simulated market: forecasts, paper orders, a live page
 	$(BIN)/crypy up
@@ -28,7 +36,7 @@ run: .venv/run.stamp ## the whole system on a simulated market: forecasts, paper
 test: .venv/dev.stamp ## the fast tests
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
-check: .venv/dev.stamp ## format, lint, types, layers, slow tests
+check: .venv/dev.stamp .venv-clients/stamp ## format, lint, types, layers, slow tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
@@ -38,7 +46,7 @@ check: .venv/dev.stamp ## format, lint, types, layers, slow tests
 bench: .venv/dev.stamp ## speed, each against a peer or yardstick in the same run
 	$(BIN)/python -m benchmarks
 
-clean: ## remove the environment
-	rm -rf .venv
+clean: ## remove the environments
+	rm -rf .venv .venv-clients
 
-.PHONY: help locks run test check bench clean
+.PHONY: help clients locks run test check bench clean

@@ -24,6 +24,7 @@ JOBS = (
     "sync",
     "seconds",
     "candles",
+    "features",
     "sequence",
     "windows",
     "distributions",
@@ -36,6 +37,7 @@ JOBS = (
     "recorder",
     "orders",
     "dashboard",
+    "direction",
     "startup",
 )
 HERE = Path(__file__).resolve().parent

@@ -40,3 +40,12 @@ def test_forecasting_cannot_trade_even_by_mistake() -> None:
     found = {name for name in modules if any(name == one or name.startswith(one + ".") for one in TRADING)}
     assert not found
     assert not {name for name in modules if name.startswith("crypy.venues") and "execution" in name}
+
+
+def test_the_predict_only_service_and_its_command_load_nothing_that_trades() -> None:
+    """What a process has loaded when it runs for a while: `tests/app/test_forecast_run.py`."""
+    modules = loaded("import crypy.cli.forecast, crypy.app.forecast.run, crypy.app.forecast.facts")
+    assert {"crypy.forecasting.direction.service", "crypy.venues.bybit.feed", "crypy.dashboard.server"} <= modules
+    assert not {name for name in modules if any(name == one or name.startswith(one + ".") for one in TRADING)}
+    assert not {name for name in modules if name.startswith("crypy.venues") and "execution" in name}
+    assert not modules & {"jax", "matplotlib", "duckdb", "pandas"}

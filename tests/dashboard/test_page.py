@@ -2,101 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import re
-import shutil
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from page_kit import Served
 
-from crypy.dashboard.server import DashboardServer
-from crypy.runtime.clocks import SystemClock
-from crypy.runtime.supervisor import Supervisor
 from crypy.testing.reports import MadeUpReports
 
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-class Served:
-    """A dashboard in a thread of its own, since the browser is driven synchronously."""
-
-    def __init__(self) -> None:
-        self.reports = MadeUpReports()
-        self.url = ""
-        self._ready = threading.Event()
-        self._supervisor: Supervisor | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-
-    async def _run(self) -> None:
-        clock = SystemClock()
-        async with Supervisor(clock) as self._supervisor:
-            server = DashboardServer(self.reports, clock, port=0)
-            await self._supervisor.start(server.agent())
-            self.url = server.url
-            self._ready.set()
-            await self._supervisor.wait()
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    def stop(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.stop()
-        self._thread.join(10)
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    dashboard = Served()
-    dashboard.start()
-    yield dashboard
-    dashboard.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[[str], Any]]:
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 800}, timezone_id="America/New_York", locale="en-GB"
-    )
-
-    def open_url(url: str) -> Any:
-        page = context.new_page()
-        page.complaints = []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(url)
-        page.wait_for_selector("tbody tr")
-        return page
-
-    yield open_url
-    context.close()
 
 
 def slugs(page: Any) -> list[str]:
@@ -118,7 +35,9 @@ def column(page: Any, name: str, group: str) -> int:
     )
 
 
-def test_filters_are_or_inside_a_group_and_across_and_live_in_the_address(served: Served, open_page: Any) -> None:
+def test_filters_are_or_inside_a_group_and_across_and_live_in_the_address(
+    served: Served[MadeUpReports], open_page: Any
+) -> None:
     page = open_page(served.url)
     everything = slugs(page)
     assert len(everything) == 60
@@ -140,7 +59,7 @@ def test_filters_are_or_inside_a_group_and_across_and_live_in_the_address(served
     assert page.complaints == []
 
 
-def test_values_change_in_place_and_rows_are_not_rebuilt(served: Served, open_page: Any) -> None:
+def test_values_change_in_place_and_rows_are_not_rebuilt(served: Served[MadeUpReports], open_page: Any) -> None:
     page = open_page(served.url + "#coin=BTC&duration=1d&interval=running")
     page.evaluate("document.querySelector('tbody tr').dataset.mine = 'yes'")
     price = column(page, "price", "Price and probability")
@@ -155,7 +74,7 @@ def test_values_change_in_place_and_rows_are_not_rebuilt(served: Served, open_pa
     assert page.inner_text("article.coin .price") == f"{served.reports.prices['BTC']:,.2f}"
 
 
-def test_times_are_local_with_utc_in_the_tooltip(served: Served, open_page: Any) -> None:
+def test_times_are_local_with_utc_in_the_tooltip(served: Served[MadeUpReports], open_page: Any) -> None:
     page = open_page(served.url + "#coin=BTC&duration=5m&interval=running")
     start = f"tbody tr td:nth-child({column(page, 'start', 'Window') + 1})"
     title = page.get_attribute(start, "title")
@@ -164,7 +83,7 @@ def test_times_are_local_with_utc_in_the_tooltip(served: Served, open_page: Any)
     assert page.inner_text(start) == f"{(int(hour) - 4) % 24:02d}:{minute}"
 
 
-def test_stale_and_simulated_rows_say_so_and_why(served: Served, open_page: Any) -> None:
+def test_stale_and_simulated_rows_say_so_and_why(served: Served[MadeUpReports], open_page: Any) -> None:
     page = open_page(served.url + "#coin=SOL&duration=15m&interval=running")
     note = f"tbody tr.stale td:nth-child({column(page, 'what and why', 'Decision') + 1})"
     assert page.inner_text(note) == "stale: book 12 s old, limit 5 s"
@@ -172,7 +91,7 @@ def test_stale_and_simulated_rows_say_so_and_why(served: Served, open_page: Any)
     assert page.is_visible("#simulated")
 
 
-def test_every_column_that_was_asked_for_has_its_heading(served: Served, open_page: Any) -> None:
+def test_every_column_that_was_asked_for_has_its_heading(served: Served[MadeUpReports], open_page: Any) -> None:
     page = open_page(served.url)
     asked = {
         "Market": ["coin", "duration"],
@@ -192,7 +111,7 @@ def test_every_column_that_was_asked_for_has_its_heading(served: Served, open_pa
     assert link.startswith("https://example.org/event/btc-updown-5m-")
 
 
-def test_what_a_venue_sends_is_only_ever_text(served: Served, open_page: Any) -> None:
+def test_what_a_venue_sends_is_only_ever_text(served: Served[MadeUpReports], open_page: Any) -> None:
     served.reports.link_base = "javascript:document.title='owned'//"
     served.reports.faults = ("<img src=x onerror=\"document.title='owned'\"> is what the venue said",)
     page = open_page(served.url)
@@ -202,7 +121,7 @@ def test_what_a_venue_sends_is_only_ever_text(served: Served, open_page: Any) ->
     assert page.title() == "crypy"
 
 
-def test_a_lost_connection_is_shown_at_once(served: Served, open_page: Any) -> None:
+def test_a_lost_connection_is_shown_at_once(served: Served[MadeUpReports], open_page: Any) -> None:
     page = open_page(served.url)
     page.wait_for_selector("body[data-link=live]")
     served.stop()
@@ -210,7 +129,9 @@ def test_a_lost_connection_is_shown_at_once(served: Served, open_page: Any) -> N
     assert "connection lost, shown is" in page.inner_text("#link")
 
 
-def test_the_pin_and_head_stay_and_the_page_itself_does_not_scroll_sideways(served: Served, open_page: Any) -> None:
+def test_the_pin_and_head_stay_and_the_page_itself_does_not_scroll_sideways(
+    served: Served[MadeUpReports], open_page: Any
+) -> None:
     page = open_page(served.url)
     page.evaluate("Object.assign(document.querySelector('.scroller'), {scrollLeft: 900, scrollTop: 400})")
     boxes = page.evaluate(
@@ -225,7 +146,7 @@ def test_the_pin_and_head_stay_and_the_page_itself_does_not_scroll_sideways(serv
     assert boxes["pin"] == 0
 
 
-def test_the_fan_draws_the_quantiles_of_the_forecast(served: Served, open_page: Any) -> None:
+def test_the_fan_draws_the_quantiles_of_the_forecast(served: Served[MadeUpReports], open_page: Any) -> None:
     stats = pytest.importorskip("arch.univariate.distribution")
     page = open_page(served.url)
     for skew, tail in [(0.0, 5.0), (-0.3, 4.0), (0.2, 30.0)]:
@@ -234,7 +155,7 @@ def test_the_fan_draws_the_quantiles_of_the_forecast(served: Served, open_page: 
         assert all(math.isclose(a, b, abs_tol=0.02) for a, b in zip(drawn, reference, strict=True))
 
 
-def test_a_picture_is_taken_where_one_is_asked_for(served: Served, open_page: Any) -> None:
+def test_a_picture_is_taken_where_one_is_asked_for(served: Served[MadeUpReports], open_page: Any) -> None:
     """With CRYPY_SHOT=folder set, leaves pictures of the page there; always checks that something was drawn."""
     page = open_page(served.url)
     for _ in range(8):

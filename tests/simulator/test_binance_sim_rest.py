@@ -11,10 +11,10 @@ import pytest
 from binance_kit import DAY_US, FIRST, NOW_US, clock_in_the_third_day, small_market, small_source
 
 from crypy.domain.events import format_e8, parse_e8
-from crypy.simulator.binance_klines import quote_e8
 from crypy.simulator.binance_limits import WeightRules
 from crypy.simulator.binance_rest import TARGET, RestServer
 from crypy.simulator.faults import Fault, Faults
+from crypy.simulator.folded_candles import quote_e8
 from crypy.testing.clock import ManualClock
 
 

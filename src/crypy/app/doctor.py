@@ -39,6 +39,7 @@ def report_health(config: Path | None, data_dir: Path | None, *, as_json: bool) 
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _python,
         _kernels,
+        _jax,
         lambda: _disk(folder),
         _database,
         lambda: asyncio.run(_venues(settings)),
@@ -68,6 +69,17 @@ def _kernels() -> list[Finding]:
         return [Finding("kernels", "failed", f"{type(error).__name__}: {error}")]
     state: State = "ok" if abs(float(value) - 0.5) < 1e-12 else "failed"
     return [Finding("kernels", state, f"numba ready in {time.perf_counter() - began:.1f} s")]
+
+
+def _jax() -> list[Finding]:
+    """Start JAX where it is installed: on which devices it computes. A card that stands idle is a warning."""
+    from crypy.app.forecast.devices import report_devices
+
+    found = report_devices()
+    if not found.installed:
+        return [Finding("jax", "ok", found.hint)]
+    state: State = "warning" if not found.backend or (found.hint and found.backend == "cpu") else "ok"
+    return [Finding("jax", state, " · ".join(str(found).splitlines()))]
 
 
 def _disk(folder: Path) -> list[Finding]:

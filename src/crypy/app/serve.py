@@ -45,5 +45,5 @@ def _tell(ready: Ready, as_json: bool) -> None:
     lines = [
         f"a {ready.mode} market of {', '.join(ready.symbols)} at {iso(ready.epoch_us)}, {ready.speed:g} times as fast as the wall"
     ]
-    lines += [f"  {name:<10} {url}" for name, url in ready.urls.items()]
+    lines += [f"  {name:<12} {url}" for name, url in ready.urls.items()]
     print("\n".join(lines), flush=True)  # noqa: T201  the command's result

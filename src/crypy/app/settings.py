@@ -93,6 +93,37 @@ class SimulatorSettings(msgspec.Struct, frozen=True):
     trades_per_day: int = 90_000
 
 
+class BybitSettings(msgspec.Struct, frozen=True):
+    """Where Bybit is; public data, no keys. `category` is spot or linear. `ping_s` is how often the stream is told that we are there: the venue
+    ends a connection that says nothing."""
+
+    rest_url: str = "https://api.bybit.com"
+    stream_url: str = "wss://stream.bybit.com"
+    category: str = "spot"
+    ping_s: float = 20.0
+
+
+class ForecastSettings(msgspec.Struct, frozen=True):
+    """The direction forecaster. `models` are names of the registry or folders, empty for all direction models of the registry that suit.
+
+    `wait_s` is how long a minute waits for the other symbols' candles. `warm_up_minutes` are fetched at the start. A forecast is FLAT where the
+    greater chance is below `min_probability` or both are closer than `min_margin`. `weigh`, `calibrate` and `remember` switch what learns online: weights of
+    the models, calibration, pattern memory. `intra_s` is how often the running candle is forecast from where that is asked for.
+    """
+
+    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
+    timeframes: tuple[str, ...] = ("1m", "5m", "15m", "60m")
+    models: tuple[str, ...] = ()
+    wait_s: float = 2.0
+    warm_up_minutes: int = 1_440
+    min_probability: float = 0.5
+    min_margin: float = 0.04
+    weigh: bool = True
+    calibrate: bool = True
+    remember: bool = True
+    intra_s: float = 10.0
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Everything that can be set, by section, but for what trades."""
 
@@ -104,6 +135,8 @@ class Settings(msgspec.Struct, frozen=True):
     terminal: TerminalSettings = TerminalSettings()
     model: ModelSettings = ModelSettings()
     simulator: SimulatorSettings = SimulatorSettings()
+    bybit: BybitSettings = BybitSettings()
+    forecast: ForecastSettings = ForecastSettings()
 
     @property
     def coins(self) -> dict[str, str]:

@@ -82,6 +82,16 @@ def one_of(*values: str) -> Check:
     return lambda value: "" if value in values else f"choose from {', '.join(values)}"
 
 
+def each_of(*values: str) -> Check:
+    """Every one of these words, none twice."""
+
+    def check(given: Sequence[str]) -> str:
+        odd = [value for value in given if value not in values]
+        return f"choose from {', '.join(values)}" if odd else distinct(given)
+
+    return check
+
+
 _PORT: Final = between(0, 65_535)
 _CHECKS: Final[Mapping[str, Check]] = {
     "data.symbols": symbols,
@@ -103,6 +113,19 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "model.false_alarms_a_year": between(1e-6, 0.5),
     "dashboard.port": _PORT,
     "terminal.port": _PORT,
+    "bybit.rest_url": address("https", "http"),
+    "bybit.stream_url": address("wss", "ws"),
+    "bybit.category": one_of("spot", "linear"),
+    # The venue ends a connection that was silent for ten minutes.
+    "bybit.ping_s": between(1, 300),
+    "forecast.symbols": symbols,
+    "forecast.timeframes": each_of("1m", "5m", "15m", "60m"),
+    "forecast.wait_s": between(0, 30),
+    # A week of minutes are eleven requests a symbol.
+    "forecast.warm_up_minutes": between(180, 10_080),
+    "forecast.min_probability": between(0, 1),
+    "forecast.min_margin": between(0, 1),
+    "forecast.intra_s": between(1, 60),
     "simulator.seed": between(0, 2**63 - 1),
     "simulator.trades_per_day": between(1, 100_000_000),
 }

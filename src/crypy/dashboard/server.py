@@ -30,7 +30,7 @@ from crypy.runtime.deadlines import first_of
 from crypy.runtime.loopback import is_loopback
 
 PAGE = Path(__file__).parent / "page"
-_FILES = ("style.css", "app.js", "fan.js", "icon.svg")
+_FILES = ("style.css", "app.js", "words.js", "fan.js", "directions.js", "charts.js", "icon.svg")
 
 
 class DashboardServer:

@@ -10,30 +10,37 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from crypy.features.parameters import settle_parameters
 
 if TYPE_CHECKING:
     from crypy.features.state import State
 
 Floats = NDArray[np.float64]
+Source: TypeAlias = "str | Feature"
 
 
 @dataclass(frozen=True)
 class Feature(ABC):
     """A feature's inputs, memory and arithmetic. Subclasses are dataclasses (frozen), one to a file."""
 
-    @property
-    @abstractmethod
-    def inputs(self) -> tuple[str | Feature, ...]:
-        """Columns of `history.COLUMNS`, and features of the same symbol, in the order that `fold` gets them."""
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for a parameter outside the limits that its field declares (`features.parameters`)."""
+        settle_parameters(self)
 
     @property
     @abstractmethod
+    def inputs(self) -> tuple[Source, ...]:
+        """Columns of `history.COLUMNS`, and features of the same symbol, in the order that `fold` gets them."""
+
+    @property
     def warm_up(self) -> int:
-        """Rows of its inputs before the first value that means something; the store gives NaN until then."""
+        """Rows of its inputs that the first value which means something needs, its own row among them; the store gives NaN until then."""
+        return 1
 
     @property
     @abstractmethod
@@ -41,9 +48,9 @@ class Feature(ABC):
         """What the number is in, such as `log return` or `1`."""
 
     @property
-    @abstractmethod
     def memory_size(self) -> int:
         """Floats that are carried from row to row; they begin as NaN."""
+        return 0
 
     @abstractmethod
     def fold(self, memory: Floats, inputs: tuple[Floats, ...], out: Floats) -> None:
@@ -52,15 +59,19 @@ class Feature(ABC):
     @property
     def name(self) -> str:
         """The feature with its parameters, as columns and reports show it: `log_return(lag=5)`."""
-        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
         given = (f"{one.name}={_told(getattr(self, one.name))}" for one in fields(self))
-        return f"{kind}({','.join(given)})"
+        return f"{kind_of(type(self))}({','.join(given)})"
 
     def compute(self, state: State) -> State:
         """Fold what is new in the state, this feature and those that it needs; the same state is returned."""
-        from crypy.features.store import FeatureStore
+        from crypy.features.store import store_of
 
-        return FeatureStore([self]).compute(state)
+        return store_of(self).compute(state)
+
+
+def kind_of(feature: type[Feature]) -> str:
+    """How a kind of feature is called in names and specs: `ClosePosition` is `close_position`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", feature.__name__).lower()
 
 
 def _told(value: object) -> str:

@@ -32,10 +32,13 @@ ARRAYS: Final = "arrays.safetensors"
 ANY: Final = -1
 
 Runtime = Literal["numpy", "jax"]
+# What a model says: the distribution of returns, or the direction of the next candle.
+Task = Literal["density", "direction"]
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """In-sample score of one symbol and horizon: mean negative log likelihood in nats over n overlapping origins."""
+    """In-sample score of one symbol and horizon: mean negative log likelihood in nats over n origins, which may overlap. Of directions it is the log
+    loss of up, down and tie."""
 
     symbol: str
     horizon_s: float
@@ -48,13 +51,15 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     `fit_start_s` and `fit_end_s` bound the data that were used, both 0 for a model that has seen none. `data_fingerprint` is a
     SHA-256 over those data, `schema_fingerprint` one over the schema, which names the symbols. `settings` are the kind's own. `runtime` is
-    what serving needs beside NumPy and numba; `made_us` is 0 where nobody said when. `arrays_sha256`, `parts` (name of the folder to
+    what serving needs beside NumPy and numba; `made_us` is 0 where nobody said when. Of a direction model (`task`) the schema has no blocks, and its base step
+    is the length of the candles that are forecast: what it looks at stands in its settings. `arrays_sha256`, `parts` (name of the folder to
     the SHA-256 of its card) and `crypy_version` are filled in as it is written.
     """
 
     format: str = FORMAT
     kind: str
     version: str
+    task: Task = "density"
     schema: FeatureSchema
     schema_fingerprint: str
     fit_start_s: int

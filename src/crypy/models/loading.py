@@ -16,12 +16,17 @@ from crypy.models.port import Model
 
 
 def load(path: Path) -> Model:
-    """The model in the folder. Raises `DataError` for a kind that this version does not know, or a file that nobody named."""
+    """The model in the folder. Raises `DataError` for a kind that this version does not know, or a file that nobody named, `ConfigError` for a
+    direction model (`direction.loading` reads those)."""
     code, _, folder = str(path).rpartition("@")
     if is_file_kind(code):
         name_file(code)
         path = Path(folder)
     card = read_card(path)
+    if card.task != "density":
+        raise ConfigError(
+            f"{path} holds a {card.kind}, which forecasts directions and no distributions; `crypy forecast` is for it"
+        )
     if is_file_kind(card.kind):
         return PlugIn.load(path)
     try:

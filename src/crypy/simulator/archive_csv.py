@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from crypy.marketdata.trades import TradeBatch
 from crypy.runtime.kernels import inlined, kernel
-from crypy.simulator.binance_klines import quote_e8
 from crypy.simulator.binance_source import TradeKind
+from crypy.simulator.folded_candles import quote_e8
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport
 
 from crypy.domain.ports import Clock
 from crypy.domain.times import US_PER_S
-from crypy.simulator.faults import FRAME_FAULTS, Faults
+from crypy.simulator.faults import Faults
+from crypy.simulator.struck_socket import Later, StruckSocket
 
 RUBBISH = b'{"e":"trade","s":"BTC\xff\xfe,,,'
-_FOR_EVER_US = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class StreamLimits:
     pump_wall_s: float = 0.0005
 
 
-class Session(WSListener):
+class Session(StruckSocket):
     """One connection. `streams` holds what it has subscribed to, known to the source or not, in the order of asking."""
 
     def __init__(
@@ -47,27 +47,17 @@ class Session(WSListener):
         streams: list[str],
         on_open: Callable[[Session], None],
         on_closed: Callable[[Session], None],
-        later: Callable[[float, Session, bytes], None],
+        later: Later,
     ) -> None:
-        super().__init__()
+        super().__init__(clock, faults, target, RUBBISH, later)
         self.is_combined = is_combined
         self.is_micro = is_micro
         self.streams: dict[str, None] = dict.fromkeys(streams)
-        self._clock, self._faults, self._target = clock, faults, target
         self._limits, self._speed = limits, speed
-        self._on_open, self._on_closed, self._later = on_open, on_closed, later
-        self._transport: WSTransport | None = None
+        self._on_open, self._on_closed = on_open, on_closed
         self._opened_us = self._ponged_us = self._pinged_us = self._second_us = clock.now_us()
         self._messages = 0
-        self._silent_until_us = 0
-        self._held: bytes | None = None
         self._closing_us: int | None = None
-
-    @property
-    def pending_bytes(self) -> int:
-        """What has been written and not yet taken by the socket."""
-        transport = self._transport
-        return 0 if transport is None else transport.underlying_transport.get_write_buffer_size()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
@@ -95,43 +85,9 @@ class Session(WSListener):
             self.send(self._answer(frame.get_payload_as_bytes()))
 
     def send(self, data: bytes) -> None:
-        """Write one text frame, unless the connection is gone or stalled."""
-        if self._transport is None or self._closing_us is not None:
-            return
-        if self._clock.now_us() >= self._silent_until_us:
-            self._transport.send(WSMsgType.TEXT, data)
-
-    def send_event(self, stream: str, data: bytes) -> None:
-        """Write an event, or do to it what the faults in force say."""
-        fault = self._faults.pick(self._target, FRAME_FAULTS, stream)
-        if fault is None:
-            self.send(data)
-            if self._held is not None:
-                held, self._held = self._held, None
-                self.send(held)
-            return
-        match fault.kind:
-            case "duplicate":
-                self.send(data)
-                self.send(data)
-            case "delay":
-                self._later(fault.delay_s, self, data)
-            case "reorder":
-                if self._held is not None:
-                    self.send(self._held)
-                self._held = data
-            case "rubbish":
-                self.send(RUBBISH)
-            case "stall":
-                wait_us = int(fault.delay_s * US_PER_S) or _FOR_EVER_US
-                self._silent_until_us = self._clock.now_us() + wait_us
-            case "close":
-                self.close(1001, "fault injected")
-            case "close_mid_frame":
-                self._tear(data)
-            case _:
-                # drop: the event is never sent.
-                pass
+        """Write one text frame, unless the connection is gone, stalled or about to end."""
+        if self._closing_us is None:
+            super().send(data)
 
     def keep_alive(self, now_us: int) -> None:
         """Ping when due; end the connection when its pongs stay out or its life is over."""
@@ -157,21 +113,6 @@ class Session(WSListener):
         if self._transport is not None and self._closing_us is None:
             self._closing_us = self._clock.now_us()
             self._transport.send_close(WSCloseCode(code), reason.encode())
-
-    def abort(self) -> None:
-        """Hang up without a word."""
-        if self._transport is not None:
-            self._transport.underlying_transport.abort()
-
-    def _tear(self, data: bytes) -> None:
-        """Write the head of a frame and half of its body, and cut the line."""
-        if self._transport is None:
-            return
-        size = len(data)
-        head = bytes([0x81, size]) if size < 126 else bytes([0x81, 126]) + size.to_bytes(2, "big")
-        raw = self._transport.underlying_transport
-        raw.write(head + data[: size // 2])
-        raw.close()
 
     def _may_talk(self, now_us: int) -> bool:
         """Whether this message is within the allowance of the running second (of wall time)."""

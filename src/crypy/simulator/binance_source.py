@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crypy.marketdata.trades import TradeBatch
 
 TradeKind = Literal["aggTrades", "trades"]
@@ -84,6 +87,10 @@ class BinanceSource(Protocol):
 
     def trades_between(self, symbol: str, start_us: int, end_us: int, now_us: int) -> TradeBatch:
         """All trades in `[start_us, end_us)`, aggregated where the source has aggregates; for candles."""
+        ...
+
+    def covered(self, symbol: str, opens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the bars between the open times the source knows anything of, traded in or not: a venue tells no candle of the others."""
         ...
 
     def depth(self, symbol: str, limit: int, now_us: int) -> Depth | None:

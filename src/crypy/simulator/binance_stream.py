@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
-from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
+from picows import WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener, ws_create_server
 
 from crypy.domain.ports import Clock
 from crypy.domain.times import US_PER_S
@@ -22,7 +21,8 @@ from crypy.simulator.binance_session import Session, StreamLimits
 from crypy.simulator.binance_source import BinanceSource, Frame
 from crypy.simulator.binance_wire import combined
 from crypy.simulator.faults import Faults
-from crypy.simulator.sockets import bound_port
+from crypy.simulator.sockets import bound_port, refused_handshake
+from crypy.simulator.struck_socket import StruckSocket
 
 TARGET = "binance.stream"
 # Frames sent between two turns of the event loop, so that nobody else waits for a burst.
@@ -127,9 +127,9 @@ class StreamServer:
         parts = urlsplit(path)
         refused = self._faults.pick(TARGET, ("refuse",), path)
         if refused is not None:
-            return _refusal(refused.status, refused.retry_after_s)
+            return refused_handshake(refused.status, refused.retry_after_s)
         if self.finished.is_set():
-            return _refusal(503, None)
+            return refused_handshake(503, None)
         query = parse_qs(parts.query)
         is_combined = parts.path.rstrip("/") == "/stream"
         if not is_combined and parts.path != "/ws" and not parts.path.startswith("/ws/"):
@@ -137,7 +137,7 @@ class StreamServer:
         wanted = "/".join(query.get("streams", [])) if is_combined else parts.path[len("/ws/") :]
         unit = query.get("timeUnit", ["MILLISECOND"])[0].upper()
         if unit not in ("MILLISECOND", "MICROSECOND"):
-            return _refusal(400, None)
+            return refused_handshake(400, None)
         session = Session(
             clock=self._clock,
             faults=self._faults,
@@ -152,14 +152,14 @@ class StreamServer:
             later=self._later,
         )
         if len(session.streams) > self._limits.streams:
-            return _refusal(400, None)
+            return refused_handshake(400, None)
         return session
 
     def _opened(self, session: Session) -> None:
         self._sessions.add(session)
         self.counts.connections += 1
 
-    def _later(self, delay_s: float, session: Session, data: bytes) -> None:
+    def _later(self, delay_s: float, session: StruckSocket, data: bytes) -> None:
         """Send a delayed frame after that much of the clock's time."""
 
         async def wait() -> None:
@@ -221,9 +221,3 @@ class StreamServer:
             now_us = self._clock.now_us()
             for session in list(self._sessions):
                 session.keep_alive(now_us)
-
-
-def _refusal(status: int, retry_after_s: float | None) -> WSUpgradeResponseWithListener:
-    headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:.0f}"}
-    body = HTTPStatus(status).phrase.encode()
-    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(status, body, headers), None)

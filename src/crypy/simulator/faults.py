@@ -6,9 +6,10 @@ that a test can wait for a fault instead of hoping for it, each one counts its h
 
 Kinds of stream targets: `drop`, `duplicate`, `delay` (by `delay_s`), `reorder` (behind the next frame), `rubbish`
 (bytes that are no JSON), `stall` (silence on an open connection for `delay_s`, for ever if 0), `close`,
-`close_mid_frame`, `refuse` (the handshake, with `status`). Kinds of HTTP targets: `status` (with `status` and `retry_after_s`),
+`close_mid_frame`, `refuse` (the handshake, with `status`); of Bybit's also `correct` (a closed candle is told without its last trades, and right
+after `delay_s`). Kinds of HTTP targets: `status` (with `status` and `retry_after_s`),
 `delay`, `truncate`, `rubbish`, `missing` (404); of the archive also `wrong_checksum`, `corrupt_zip`, and `rows` (with `value` =
-one of `ROW_FAULTS`). Times are in seconds of the simulator's clock.
+one of `ROW_FAULTS`); of Bybit's REST also `absent` (a candle that `match` names is left out of answers). Times are in seconds of the simulator's clock.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ StreamFault = Literal[
     "drop", "duplicate", "delay", "reorder", "rubbish", "stall", "close", "close_mid_frame", "refuse"
 ]  # fmt: skip
 HttpFault = Literal["status", "delay", "truncate", "rubbish", "missing", "wrong_checksum", "corrupt_zip", "rows"]
+CandleFault = Literal["correct", "absent"]
 RowFault = Literal["header", "mixed_units", "duplicate", "unordered", "missing", "negative_price", "nan_price"]
 FRAME_FAULTS: Final = frozenset(get_args(StreamFault)) - {"refuse"}
 ROW_FAULTS: Final = frozenset(get_args(RowFault))
-KINDS: Final = frozenset(get_args(StreamFault)) | frozenset(get_args(HttpFault))
+KINDS: Final = FRAME_FAULTS | frozenset(get_args(HttpFault)) | frozenset(get_args(CandleFault)) | {"refuse"}
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

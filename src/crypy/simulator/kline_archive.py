@@ -21,8 +21,9 @@ from crypy.domain.times import DAY_S, US_PER_S
 from crypy.marketdata.trades import TradeBatch
 from crypy.simulator.archive_files import ArchiveName, ZipWriter, parse_name, read_csv
 from crypy.simulator.archive_rows import spoiled
-from crypy.simulator.binance_klines import CLOSE, COUNT, HIGH, INTERVALS, LOW, OPEN, VOLUME, fold_trades, length_us
+from crypy.simulator.binance_klines import INTERVALS, length_us
 from crypy.simulator.binance_source import BinanceSource, Span
+from crypy.simulator.folded_candles import CLOSE, COUNT, HIGH, LOW, OPEN, VOLUME, fold_trades
 
 Ints = NDArray[np.int64]
 

@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSFrame, WSMsgType, WSTransport
 
 from crypy.domain.ports import Clock
-from crypy.domain.times import US_PER_S
-from crypy.simulator.faults import FRAME_FAULTS, Faults
+from crypy.simulator.faults import Faults
+from crypy.simulator.struck_socket import Later, StruckSocket
 
 TARGET: Final = "polymarket.stream"
 RUBBISH: Final = b'{"event_type":"book","asset_id":"\xff\xfe,,,'
-_FOR_EVER_US: Final = 1 << 62
 
 
-class MarketSocket(WSListener):
+class MarketSocket(StruckSocket):
     """A connection. `tokens` are those it asked for; `wants_more` is the venue's `custom_feature_enabled`."""
 
     def __init__(
@@ -27,21 +26,12 @@ class MarketSocket(WSListener):
         books: Callable[[Iterable[str]], bytes],
         on_open: Callable[[MarketSocket], None],
         on_closed: Callable[[MarketSocket], None],
-        later: Callable[[float, MarketSocket, bytes], None],
+        later: Later,
     ) -> None:
-        super().__init__()
+        super().__init__(clock, faults, TARGET, RUBBISH, later)
         self.tokens: set[str] = set()
         self.wants_more = False
-        self._clock, self._faults, self._books = clock, faults, books
-        self._on_open, self._on_closed, self._later = on_open, on_closed, later
-        self._transport: WSTransport | None = None
-        self._silent_until_us = 0
-        self._held: bytes | None = None
-
-    @property
-    def pending_bytes(self) -> int:
-        """What has been written and not yet taken by the socket."""
-        return 0 if self._transport is None else self._transport.underlying_transport.get_write_buffer_size()
+        self._books, self._on_open, self._on_closed = books, on_open, on_closed
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
@@ -63,54 +53,6 @@ class MarketSocket(WSListener):
             else:
                 self._answer(text)
 
-    def send(self, data: bytes) -> None:
-        """Write one text frame, unless the connection is gone or stalled."""
-        if self._transport is not None and self._clock.now_us() >= self._silent_until_us:
-            self._transport.send(WSMsgType.TEXT, data)
-
-    def send_event(self, subject: str, data: bytes) -> None:
-        """Write an event, or do to it what the faults in force say; `subject` is the market's name."""
-        fault = self._faults.pick(TARGET, FRAME_FAULTS, subject)
-        if fault is None:
-            self.send(data)
-            if self._held is not None:
-                held, self._held = self._held, None
-                self.send(held)
-            return
-        match fault.kind:
-            case "duplicate":
-                self.send(data)
-                self.send(data)
-            case "delay":
-                self._later(fault.delay_s, self, data)
-            case "reorder":
-                if self._held is not None:
-                    self.send(self._held)
-                self._held = data
-            case "rubbish":
-                self.send(RUBBISH)
-            case "stall":
-                wait_us = int(fault.delay_s * US_PER_S) or _FOR_EVER_US
-                self._silent_until_us = self._clock.now_us() + wait_us
-            case "close":
-                self.close(1001, "fault injected")
-            case "close_mid_frame":
-                self._tear(data)
-            case _:
-                # drop: the event is never sent.
-                pass
-
-    def close(self, code: int, reason: str) -> None:
-        """Say goodbye and hang up."""
-        if self._transport is not None:
-            self._transport.send_close(WSCloseCode(code), reason.encode())
-            self._transport.disconnect()
-
-    def abort(self) -> None:
-        """Hang up without a word."""
-        if self._transport is not None:
-            self._transport.underlying_transport.abort()
-
     def _answer(self, text: bytes) -> None:
         """Books for what was asked for (faults may strike them, under the subject `books`), a complaint, or silence."""
         try:
@@ -131,11 +73,3 @@ class MarketSocket(WSListener):
             self.tokens.difference_update(tokens)
         else:
             self.send(b"INVALID OPERATION")
-
-    def _tear(self, data: bytes) -> None:
-        """Write the head of a frame and half of its body, and cut the line."""
-        if self._transport is None:
-            return
-        raw = self._transport.underlying_transport
-        raw.write(bytes([0x81, 127]) + len(data).to_bytes(8, "big") + data[: len(data) // 2])
-        raw.close()

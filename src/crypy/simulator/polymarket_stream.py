@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
+from picows import WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener, ws_create_server
 
 from crypy.domain.ports import Clock
 from crypy.simulator.faults import Faults
@@ -24,7 +23,8 @@ from crypy.simulator.polymarket_wire import (
     tick_events,
     trade_event,
 )
-from crypy.simulator.sockets import bound_port
+from crypy.simulator.sockets import bound_port, refused_handshake
+from crypy.simulator.struck_socket import StruckSocket
 
 # A client that lets this much pile up is too slow and is dropped.
 _SLOW_BYTES: Final = 4 << 20
@@ -133,7 +133,7 @@ class MarketStreamServer:
         path = request.path.decode("utf-8", "replace")
         refused = self._faults.pick(TARGET, ("refuse",), path)
         if refused is not None:
-            return _refusal(refused.status, refused.retry_after_s)
+            return refused_handshake(refused.status, refused.retry_after_s)
         if path.partition("?")[0].rstrip("/") != "/ws/market":
             return None
         return MarketSocket(
@@ -144,7 +144,7 @@ class MarketStreamServer:
         self._sockets.add(socket)
         self.counts.connections += 1
 
-    def _send_later(self, delay_s: float, socket: MarketSocket, data: bytes) -> None:
+    def _send_later(self, delay_s: float, socket: StruckSocket, data: bytes) -> None:
         """Send a delayed frame after that much of the clock's time."""
 
         async def wait() -> None:
@@ -154,9 +154,3 @@ class MarketStreamServer:
         task = asyncio.get_running_loop().create_task(wait())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _refusal(status: int, retry_after_s: float | None) -> WSUpgradeResponseWithListener:
-    headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:.0f}"}
-    body = HTTPStatus(status).phrase.encode()
-    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(status, body, headers), None)

@@ -81,6 +81,10 @@ class ReplaySource:
         first, last = np.searchsorted(known.time_us, [start_us, end_us]).tolist()
         return known[first:last]
 
+    def covered(self, symbol: str, opens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        del symbol
+        return (opens[1:] > self._recording.start_us) & (opens[:-1] <= self._recording.end_us)
+
     def depth(self, symbol: str, limit: int, now_us: int) -> Depth | None:
         recorded = self._symbol(symbol)
         if recorded.depth:

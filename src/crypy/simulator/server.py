@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crypy.domain.errors import ConfigError
 from crypy.domain.instruments import coin_of
-from crypy.domain.times import DAY_S, US_PER_S
+from crypy.domain.times import DAY_S, US_PER_S, iso
 from crypy.marketdata.synthetic import SyntheticMarket
 from crypy.marketdata.synthetic_profile import default_profile, read_profile
 from crypy.runtime.clocks import SimClock, wall_us
@@ -27,6 +28,8 @@ from crypy.simulator.binance_stream import StreamServer
 from crypy.simulator.control_port import ControlPort
 from crypy.simulator.faults import Faults
 from crypy.simulator.market import PriceWorld, SimulatedVenue
+from crypy.simulator.minutes_market import load_minutes
+from crypy.simulator.minutes_source import MinutesSource, MinutesWorld
 from crypy.simulator.replay import load_recording
 from crypy.simulator.replay_source import ReplaySource, ReplayWorld
 from crypy.simulator.settings import Ready, ServeSettings
@@ -104,19 +107,19 @@ class Simulator:
         self.world = self._make_world(self.clock)
         ports = await self._start_binance(source)
         for maker in self._makers.values():
-            venue = maker.make(self.world, self.clock, self.faults, settings)
+            venue = maker.make(source, self.world, self.clock, self.faults, settings)
             self._closers.append(venue.close)
             ports |= await venue.start(settings.host, _asked_ports(settings))
             self._venues.append(venue)
         self.clock.wall_us = wall_us() + int(settings.start_after_s * US_PER_S)
-        if settings.epoch_us is None and not settings.replay:
+        if settings.epoch_us is None and not settings.replay and not settings.minutes:
             # Nobody asked for a moment: it is the wall's, however long the start has taken.
             epoch_us = self.clock.epoch_us = self.clock.wall_us
         self.ready = Ready(
             epoch_us=epoch_us,
             wall_us=self.clock.wall_us,
             speed=settings.speed,
-            mode="replay" if settings.replay else "synthetic",
+            mode="replay" if settings.replay else "minutes" if settings.minutes else "synthetic",
             symbols=tuple(listing.symbol for listing in source.listings),
             streams=source.streams,
             history_start_us=history_start_us,
@@ -148,6 +151,8 @@ class Simulator:
             epoch_us = recording.start_us if settings.epoch_us is None else settings.epoch_us
             self._make_world = lambda clock: ReplayWorld(recording, clock)
             return epoch_us, ReplaySource(recording), recording.start_us, recording.end_us
+        if settings.minutes:
+            return self._open_minutes(Path(settings.minutes))
         epoch_us = wall_us() if settings.epoch_us is None else settings.epoch_us
         today = epoch_us // US_PER_S // DAY_S
         coins = [coin_of(symbol) for symbol in settings.symbols]
@@ -158,6 +163,17 @@ class Simulator:
         market.truth(today)
         self._make_world: Callable[[SimClock], PriceWorld] = lambda clock: SyntheticWorld(market, clock)
         return epoch_us, SyntheticSource(market), market.first_us, None
+
+    def _open_minutes(self, path: Path) -> tuple[int, BinanceSource, int, int | None]:
+        settings = self._settings
+        market = load_minutes(path, settings.symbols, settings.seed)
+        epoch_us = market.start_us if settings.epoch_us is None else settings.epoch_us
+        if not market.start_us <= epoch_us < market.end_us:
+            raise ConfigError(
+                f"{path}: the minutes run from {iso(market.start_us)} to {iso(market.end_us)}; {iso(epoch_us)} is not among them"
+            )
+        self._make_world = lambda clock: MinutesWorld(market, clock)
+        return epoch_us, MinutesSource(market), market.start_us, market.end_us
 
 
 async def serve(
@@ -178,10 +194,16 @@ async def serve(
 
 
 def _asked_ports(settings: ServeSettings) -> dict[str, int]:
-    return {"gamma": settings.gamma_port, "clob": settings.clob_port, "market_ws": settings.market_ws_port}
+    return {
+        "gamma": settings.gamma_port,
+        "clob": settings.clob_port,
+        "market_ws": settings.market_ws_port,
+        "bybit_rest": settings.bybit_rest_port,
+        "bybit_stream": settings.bybit_stream_port,
+    }
 
 
 def _url(name: str, host: str, port: int) -> str:
     if name == "market_ws":
         return f"ws://{host}:{port}/ws/market"
-    return f"{'ws' if name == 'stream' else 'http'}://{host}:{port}"
+    return f"{'ws' if name in ('stream', 'bybit_stream') else 'http'}://{host}:{port}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from picows import WSUpgradeResponse, WSUpgradeResponseWithListener
 
 from crypy.domain.errors import ConfigError
 
@@ -34,6 +36,13 @@ async def serve_app(app: web.Application, what: str, host: str, port: int) -> tu
         raise _unavailable(error, what, host, port) from None
     address: Any = runner.addresses[0]
     return runner, int(address[1])
+
+
+def refused_handshake(status: int, retry_after_s: float | None) -> WSUpgradeResponseWithListener:
+    """The answer to a websocket's handshake that says no."""
+    headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:.0f}"}
+    body = HTTPStatus(status).phrase.encode()
+    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(status, body, headers), None)
 
 
 def _unavailable(error: OSError, what: str, host: str, port: int) -> ConfigError:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from decimal import Decimal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crypy.domain.errors import ConfigError, StateError
 from crypy.domain.events import E8
@@ -91,6 +92,10 @@ class SyntheticSource:
 
     def trades_between(self, symbol: str, start_us: int, end_us: int, now_us: int) -> TradeBatch:
         return self._market.trades(symbol, start_us, min(end_us, now_us + 1))
+
+    def covered(self, symbol: str, opens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        del symbol
+        return np.ones(len(opens) - 1, np.bool_)
 
     def depth(self, symbol: str, limit: int, now_us: int) -> Depth | None:
         quotes = self._last_quotes(symbol, now_us)

@@ -4,7 +4,8 @@
     ROOT/NAME/VERSION/           an artefact, never changed once it is there
 
 A *line* is what at most one model serves: a world (live, or a simulated one), the symbols and the base step. Its deployed model is the champion;
-whoever takes its place retires it. Models that crypy ships are version 0 of their name and deployed in the live world from the start:
+whoever takes its place retires it. Direction models have lines of their own and no stages: the direction forecaster weighs the newest version
+of each name by what it has been worth. Models that crypy ships are version 0 of their name and deployed in the live world from the start:
 they were trained on it. They are read only; what happens to them stands in the journal like everything else.
 """
 
@@ -13,13 +14,16 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from crypy.domain.errors import ConfigError, DataError
-from crypy.models.artefact import CARD, read_card
+from crypy.models.artefact import CARD, Task, read_card
+from crypy.models.direction.loading import load_member
+from crypy.models.direction.port import Member
 from crypy.models.loading import load
 from crypy.models.port import Model
 from crypy.runtime.durable import sync_path
@@ -37,14 +41,16 @@ class Line:
     world: str
     symbols: tuple[str, ...]
     base_step_s: int
+    task: Task = "density"
 
     def __str__(self) -> str:
-        return f"{','.join(self.symbols)} at {self.base_step_s} s in {self.world}"
+        what = "" if self.task == "density" else f"{self.task} of "
+        return f"{what}{','.join(self.symbols)} at {self.base_step_s} s in {self.world}"
 
 
 @dataclass(slots=True)
 class ModelVersion:
-    """One artefact and its history. `stages` by world; `deployed` numbers its last deployment in each world, later ones higher."""
+    """One artefact and its history. `base_step_s` is of its bars, of a direction model the length of the candles it forecasts. `stages` by world; `deployed` numbers its last deployment in each world, later ones higher."""
 
     name: str
     version: int
@@ -54,6 +60,7 @@ class ModelVersion:
     fit_end_s: int
     fingerprint: str
     folder: Path
+    task: Task = "density"
     stages: dict[str, Stage] = field(default_factory=dict[str, Stage])
     deployed: dict[str, int] = field(default_factory=dict[str, int])
     entries: list[Entry] = field(default_factory=list[Entry])
@@ -70,7 +77,7 @@ class ModelVersion:
         return self.stages.get(world, "development")
 
     def line(self, world: str) -> Line:
-        return Line(world, tuple(sorted(self.symbols)), self.base_step_s)
+        return Line(world, tuple(sorted(self.symbols)), self.base_step_s, self.task)
 
 
 class Registry:
@@ -111,7 +118,26 @@ class Registry:
 
     def load(self, one: ModelVersion) -> Model:
         """The model itself. Raises `DataError` when the artefact is not the one that was registered, is damaged or foreign, `ConfigError`
-        when what it needs to serve is not installed."""
+        when what it needs to serve is not installed, and for a direction model."""
+        self._require_ready(one)
+        return load(one.folder)
+
+    def load_member(self, one: ModelVersion) -> Member:
+        """The direction model itself; errors as `load`, and `ConfigError` for one that forecasts no directions."""
+        self._require_ready(one)
+        return load_member(one.folder)
+
+    def direction_members(self, symbols: Iterable[str], timeframe_s: int) -> list[ModelVersion]:
+        """The newest version of each name that forecasts candles of this length and knows no other symbols than these; shipped ones first."""
+        known = set(symbols)
+        newest: dict[str, ModelVersion] = {}
+        for one in self.versions().values():
+            fits = one.task == "direction" and one.base_step_s == timeframe_s and set(one.symbols) <= known
+            if fits and (one.name not in newest or one.version > newest[one.name].version):
+                newest[one.name] = one
+        return list(newest.values())
+
+    def _require_ready(self, one: ModelVersion) -> None:
         if card_fingerprint(one.folder) != one.fingerprint:
             raise DataError(
                 f"{one.ref}: {one.folder} is not the artefact that was registered; register the right one anew"
@@ -120,7 +146,6 @@ class Registry:
             raise ConfigError(
                 f"{one.ref} serves by JAX, which is not installed; install it with `pip install 'crypy[train]'`"
             )
-        return load(one.folder)
 
     def register(self, artefact: Path, name: str, by: str, at_us: int) -> ModelVersion:
         """Take a copy of an artefact as the next version of a name; one that is there already is found instead.
@@ -149,6 +174,7 @@ class Registry:
                 symbols=card.schema.symbols,
                 base_step_s=card.schema.base_step_s,
                 fit_end_s=card.fit_end_s,
+                task=card.task,
             )
             self.journal.append(entry)
         return self.find(f"{name}:{version}")
@@ -161,6 +187,8 @@ class Registry:
 
         With `champion` (a version, or "" for the baseline) deploying raises `ConfigError` where another has become champion since.
         """
+        if one.task != "density":
+            raise ConfigError(no_stages(one))
         if stage not in ROAD:
             raise ConfigError(f"nothing is promoted to {stage!r}; choose from {', '.join(ROAD[1:])}")
         with self.journal.writing():
@@ -245,16 +273,17 @@ class Registry:
         found: list[ModelVersion] = []
         for folder in sorted(path.parent for path in self._shipped.glob(f"*/{CARD}")):
             card, fingerprint = read_card(folder), card_fingerprint(folder)
-            entry = Entry(
-                at_us=0, by=_SHIPPED_BY, event="promoted", name=folder.name, version=0, fingerprint=fingerprint,
-                stage="deployed", world=LIVE,
+            one = ModelVersion(
+                folder.name, 0, card.kind, card.schema.symbols, card.schema.base_step_s, card.fit_end_s, fingerprint,
+                folder, card.task,
             )  # fmt: skip
-            found.append(
-                ModelVersion(
-                    folder.name, 0, card.kind, card.schema.symbols, card.schema.base_step_s, card.fit_end_s, fingerprint,
-                    folder, {LIVE: "deployed"}, {LIVE: 0}, [entry],
-                )
-            )  # fmt: skip
+            if card.task == "density":
+                entry = Entry(
+                    at_us=0, by=_SHIPPED_BY, event="promoted", name=folder.name, version=0, fingerprint=fingerprint,
+                    stage="deployed", world=LIVE,
+                )  # fmt: skip
+                one.stages, one.deployed, one.entries = {LIVE: "deployed"}, {LIVE: 0}, [entry]
+            found.append(one)
         return found
 
     def _fold(self, known: dict[str, ModelVersion], entry: Entry, number: int) -> None:
@@ -263,7 +292,7 @@ class Registry:
         if entry.event == "registered":
             known[ref] = ModelVersion(
                 entry.name, entry.version, entry.kind, entry.symbols, entry.base_step_s, entry.fit_end_s, entry.fingerprint,
-                self._folder(entry.name, entry.version),
+                self._folder(entry.name, entry.version), entry.task,
             )  # fmt: skip
         one = known.get(ref)
         # What happened to the model that an earlier crypy shipped under the name says nothing of this one's.
@@ -277,6 +306,14 @@ class Registry:
             successor = known.get(entry.successor)
             if successor is not None:
                 _set_stage(known, successor, entry.world, "deployed", number)
+
+
+def no_stages(one: ModelVersion) -> str:
+    """Why a direction model is not promoted, and what to do instead."""
+    return (
+        f"{one.ref} forecasts directions and has no stages: `crypy forecast run` uses the newest version of each name and weighs it by its own"
+        " record, and `crypy forecast eval` says what it is worth"
+    )
 
 
 def card_fingerprint(folder: Path) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from crypy.domain.errors import DataError
 from crypy.marketdata.trade_locks import waiting_lock
+from crypy.models.artefact import Task
 from crypy.runtime.durable import append_line, whole_lines
 
 Event = Literal["registered", "promoted", "refused", "demoted"]
@@ -27,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened to one version of a model.
 
     `stage` is the one it is in afterwards, in `world`; of what was refused, the one that was asked for. `reasons` are sentences, `numbers` what they rest on.
-    `fingerprint` is the artefact's (SHA-256 of its card); kind, symbols, step and the end of its fit range stand in `registered` alone. `successor` took
+    `fingerprint` is the artefact's (SHA-256 of its card); kind, symbols, step, task and the end of its fit range stand in `registered` alone. `successor` took
     the place of what was demoted, empty where that is the baseline.
     """
 
@@ -46,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     symbols: tuple[str, ...] = ()
     base_step_s: int = 0
     fit_end_s: int = 0
+    task: Task = "density"
 
 
 _ENTRY: Final = msgspec.json.Decoder(Entry)

@@ -49,6 +49,7 @@ def _row(one: ModelVersion) -> dict[str, Any]:
     return {
         "model": one.ref,
         "kind": one.kind,
+        "task": one.task,
         "symbols": list(one.symbols),
         "base_step_s": one.base_step_s,
         "fit_end": _moment(one.fit_end_s * US_PER_S),

@@ -14,14 +14,14 @@ from crypy.app.data.stores import Place
 from crypy.app.model.data import dataset_of, models_folder
 from crypy.domain.errors import ConfigError
 from crypy.domain.times import DAY_S, US_PER_S, iso, parse_time_us
-from crypy.models.artefact import CARD
+from crypy.models.artefact import CARD, read_card
 from crypy.models.dataset import Dataset
 from crypy.models.fitting import fit_on
 from crypy.runtime.clocks import SystemClock
 from crypy.training.evaluation import ModelEvaluation
 from crypy.training.judging import Candidate, Terms, judge
 from crypy.training.promotion import LATENCY_MS, Answer, Case, Failed, answers
-from crypy.training.registry import ModelVersion, Registry
+from crypy.training.registry import ModelVersion, Registry, no_stages
 from crypy.training.registry_journal import ROAD, Stage
 from crypy.training.shadow_record import read_record, record_path
 from crypy.training.trials import Trial, TrialLedger
@@ -104,6 +104,8 @@ def promote(asked: Asked, place: Place, told: Callable[[str], None]) -> Promotio
     """
     registry = Registry(models_folder(place.data_dir))
     one = _version(registry, asked)
+    if one.task != "density":
+        raise ConfigError(no_stages(one))
     stage = _stage(one, place.world, asked.to)
     dataset = dataset_of(
         place, ",".join(one.symbols), "", asked.end, spacing_s=asked.spacing_s, horizons_s=asked.horizons_s
@@ -188,6 +190,11 @@ def _version(registry: Registry, asked: Asked) -> ModelVersion:
     folder = Path(asked.model)
     if not (folder / CARD).is_file():
         return registry.find(asked.model)
+    if read_card(folder).task != "density":
+        raise ConfigError(
+            f"{folder} holds a direction model, which has no stages: `crypy forecast eval` says what it is worth, and `crypy forecast run` uses"
+            " what `crypy forecast train` has registered"
+        )
     if asked.dry_run:
         raise ConfigError(f"{folder} is not registered, and a dry run changes nothing; promote it to candidate first")
     return registry.register(folder, asked.name or folder.resolve().name, who(), SystemClock().now_us())

@@ -90,7 +90,7 @@ def train(
 
 def options_of(kind: Kind, settings: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings file's tables with the command line's options over them."""
-    options = _read(settings) if settings is not None else {}
+    options = read_settings_file(settings) if settings is not None else {}
     used = {name: value for name, value in given.items() if value is not None}
     for group, names in (("network", _NETWORK), ("trainer", _TRAINER)):
         if own := {name: used[name] for name in names if name in used}:
@@ -153,7 +153,8 @@ def _require_place(wanted: Wanted, data_dir: Path | None) -> None:
         raise ConfigError(f"{folder} exists and is not a model artefact; choose another --name or --out")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises `ConfigError` for one that cannot be read."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -22,6 +22,8 @@ def list_models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         return
     for row in rows:
         stages = ", ".join(f"{stage} in {world}" for world, stage in row["stages"].items()) or "development"
+        if row["task"] != "density":
+            stages = "direction of the next candle"
         told = (
             f"{row['model']:<24} {row['kind']:<20} {','.join(row['symbols']):<32} {row['base_step_s']:>4} s  {stages}"
         )
@@ -46,6 +48,7 @@ def show(
     for name in (
         "model",
         "kind",
+        "task",
         "folder",
         "runtime",
         "made",

@@ -4,48 +4,17 @@
 // and countdowns follow the snapshot's own clock (it may run faster than the wall). Values come from
 // outside: they are only ever written as text.
 
+import { view, writeDirections } from "./directions.js";
 import { draw, forecastPoints } from "./fan.js";
+import { NONE, age, basisPoints, element, fixed1, fixed2, fixed3, fixed4, formats, localTime, percent1, price, signOf, signed1, signed2, span, utc, whole } from "./words.js";
 
-const NONE = "–";
 const HISTORY_US = 3600e6, HISTORY_POINTS = 1200, SILENCE_MS = 3000;
 const byId = (id) => document.getElementById(id);
-
-// ---------------------------------------------------------------- words for values
-
-const fixed = (digits) => (value) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-const [fixed1, fixed2, fixed3, fixed4] = [1, 2, 3, 4].map(fixed);
-const signed = (words) => (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + words(Math.abs(value));
-const [signed1, signed2] = [signed(fixed1), signed(fixed2)];
-const price = (value) => (value >= 100 ? fixed2 : value >= 1 ? fixed4 : fixed(6))(value);
-const percent1 = (value) => `${fixed1(value * 100)} %`;
-const basisPoints = (value) => fixed1(value * 1e4);
-const whole = (value) => value.toLocaleString("en-US");
-
-function span(seconds) {
-  const s = Math.max(0, Math.floor(seconds)), two = (n) => String(n).padStart(2, "0");
-  if (s >= 86400) return `${Math.floor(s / 86400)}d ${two(Math.floor(s / 3600) % 24)}h`;
-  if (s >= 3600) return `${Math.floor(s / 3600)}h ${two(Math.floor(s / 60) % 60)}m`;
-  return `${Math.floor(s / 60)}:${two(s % 60)}`;
-}
-
-const age = (seconds) => (seconds < 100 ? `${fixed1(seconds)} s` : span(seconds));
-const formats = {
-  minute: new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
-  day: new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
-  second: new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
-};
-const utc = (us) => `${new Date(us / 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-
-function localTime(us, nowUs) {
-  const then = new Date(us / 1000), now = new Date(nowUs / 1000);
-  return (then.toDateString() === now.toDateString() ? formats.minute : formats.day).format(then);
-}
 
 // ---------------------------------------------------------------- columns
 
 const mid = (row) => (row.best_bid !== null && row.best_ask !== null ? (row.best_bid + row.best_ask) / 2 : null);
 const tokens = (value) => (value === 0 ? null : value);
-const signOf = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
 
 /** What acting on the book would gain per share before fees: [gain, side], side "up" to buy Up at the ask. */
 function edge(row) {
@@ -121,12 +90,6 @@ const GROUPS = [
   ] },
 ];
 const COLUMNS = GROUPS.flatMap(({ columns }) => columns.map((column, index) => ({ ...column, first: index === 0 })));
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
 
 function buildHead() {
   const groups = element("tr", { className: "groups" }), names = element("tr", { className: "columns" });
@@ -267,11 +230,19 @@ const LENGTHS = ["5m", "15m", "1h", "4h", "1d"];
 function readHash() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   for (const { key } of FILTERS) chosen[key] = new Set((parameters.get(key) ?? "").split(",").filter(Boolean));
+  view.timeframe = parameters.get("timeframe") ?? "";
 }
 
 function writeHash() {
   const parts = FILTERS.filter(({ key }) => chosen[key].size).map(({ key }) => `${key}=${[...chosen[key]].map(encodeURIComponent).join(",")}`);
+  if (view.timeframe) parts.push(`timeframe=${encodeURIComponent(view.timeframe)}`);
   history.replaceState(null, "", parts.length ? `#${parts.join("&")}` : location.pathname);
+}
+
+function choose(timeframe) {
+  view.timeframe = timeframe;
+  writeHash();
+  render();
 }
 
 const passes = (row) => FILTERS.every(({ key, of }) => !chosen[key].size || chosen[key].has(of(row)));
@@ -347,7 +318,9 @@ function writeHeader(snapshot) {
     writeFigures("account", [["equity $", fixed2(total)], ["cash", fixed2(account.cash)], ["in tokens", fixed2(account.positions_value)],
       ["realised", signed2(account.realised), signOf(account.realised)], ["fees", fixed2(account.fees)]]);
   }
-  writeFigures("counters", Object.entries(counters).map(([name, count]) => [name, whole(count), name === "errors" && count ? "down" : ""]));
+  // A process that only forecasts directions has no markets, orders or fills to count.
+  const counted = Object.entries(counters).filter(([name]) => account || snapshot.rows.length || !snapshot.directions.length || ["forecasts", "errors"].includes(name));
+  writeFigures("counters", counted.map(([name, count]) => [name, whole(count), name === "errors" && count ? "down" : ""]));
   const faults = byId("faults"), key = snapshot.faults.join("\n");
   faults.hidden = !key;
   if (faults.dataset.key !== key) faults.replaceChildren(...snapshot.faults.map((fault) => element("li", { textContent: fault })));
@@ -397,6 +370,11 @@ function render() {
   const visible = latest.rows.filter(passes);
   writeHeader(latest);
   writeCoins(latest);
+  writeDirections(byId("directions"), latest, choose);
+  const alone = latest.directions.length > 0 && !latest.rows.length;
+  byId("markets").hidden = byId("filters").hidden = alone;
+  byId("coins").hidden = alone && !latest.symbols.length;
+  document.body.classList.toggle("both", latest.directions.length > 0 && !alone);
   writeFilters(latest.rows);
   writeRows(latest, visible);
   const narrowed = FILTERS.some(({ key }) => chosen[key].size);

@@ -44,7 +44,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     `p_up` and `p_down` are what counts (calibrated where that is on), `raw_p_up` and `raw_p_down` stand before calibration. `horizon_s` is
     the length of the candle forecast. `made_us` is the clock's time of the answer in microseconds UTC, `latency_us` what it took from the
     candle's arrival. `missing` counts candles that could not be had among those just before. `members` has each member's
-    (p_up, p_down, weight). `intra` marks a forecast made before the candle closed: no evaluation counts it.
+    (p_up, p_down, weight); `evidence` is how many situations stand behind that of the pattern memory. `intra` marks a forecast made before the candle closed: no evaluation counts it.
     """
 
     symbol: str
@@ -62,6 +62,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     latency_us: int
     missing: int = 0
     members: dict[str, tuple[float, float, float]] = {}
+    evidence: float = 0.0
     intra: bool = False
 
 

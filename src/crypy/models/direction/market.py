@@ -48,6 +48,11 @@ class Market:
         return market
 
     @property
+    def features(self) -> tuple[Feature, ...]:
+        """What was wanted."""
+        return self._store.features
+
+    @property
     def rows(self) -> int:
         """The number behind the last row; rows are numbered from `start_s` on for good."""
         return self.state.raw[self.symbols[0]].rows
@@ -100,8 +105,12 @@ class Market:
 
     def values(self, symbol: str, feature: Feature, first: int, stop: int) -> Floats:
         """A wanted feature, rows `[first, stop)`; NaN where it is not warm."""
-        self._store.compute(self.state)
-        return self.state.features[symbol][feature].values(first, stop)
+        column = self.state.features.get(symbol, {}).get(feature)
+        if column is None or column.rows < self.rows:
+            # Asked a million times in a walk-forward: whether anything is new is looked at here first.
+            self._store.compute(self.state)
+            column = self.state.features[symbol][feature]
+        return column.values(first, stop)
 
     def forget(self, keep: int) -> None:
         """Let go of all rows but the last `keep`."""

@@ -89,7 +89,7 @@ def fill_tables(x: Singles, symbols: int, weights: Singles, sizes: Ints, basis: 
             at = symbols * sizes[1]
             now[:rows, : sizes[0]] = x[first : first + rows]
             for layer in range(len(sizes) - 1):
-                at = _dense(parameters, at, now, rows, sizes[layer], sizes[layer + 1], after)
+                at = dense(parameters, at, now, rows, sizes[layer], sizes[layer + 1], after)
                 for row in range(rows):
                     coin = (first + row) % symbols * sizes[1]
                     for j in range(sizes[layer + 1]):
@@ -97,12 +97,12 @@ def fill_tables(x: Singles, symbols: int, weights: Singles, sizes: Ints, basis: 
                         if layer == 0:
                             value += parameters[coin + j]
                         now[row, j] = value / (np.float32(1.0) + math.exp(-value))
-            at = _dense(parameters, at, now, rows, sizes[len(sizes) - 1], heads, after)
+            at = dense(parameters, at, now, rows, sizes[len(sizes) - 1], heads, after)
             for row in range(rows):
                 for j in range(heads):
                     out[first + row, j] += scale * after[row, j]
             now[:rows, : sizes[0]] = x[first : first + rows]
-            _product(parameters, at, now, rows, sizes[0], basis, after)
+            product(parameters, at, now, rows, sizes[0], basis, after)
             for row in range(rows):
                 for j in range(basis):
                     out[first + row, j * _CORRECTIONS] += after[row, j]
@@ -112,7 +112,7 @@ def fill_tables(x: Singles, symbols: int, weights: Singles, sizes: Ints, basis: 
 
 
 @kernel
-def _product(parameters: Singles, at: int, x: Singles, rows: int, size: int, width: int, out: Singles) -> int:
+def product(parameters: Singles, at: int, x: Singles, rows: int, size: int, width: int, out: Singles) -> int:
     """x W for some rows, W [size, width] from place `at` on; returns the place behind it."""
     for row in range(rows):
         for j in range(width):
@@ -128,9 +128,9 @@ def _product(parameters: Singles, at: int, x: Singles, rows: int, size: int, wid
 
 
 @kernel
-def _dense(parameters: Singles, at: int, x: Singles, rows: int, size: int, width: int, out: Singles) -> int:
+def dense(parameters: Singles, at: int, x: Singles, rows: int, size: int, width: int, out: Singles) -> int:
     """x W + b for some rows, W and then b from place `at` on; returns the place behind them."""
-    at = _product(parameters, at, x, rows, size, width, out)
+    at = product(parameters, at, x, rows, size, width, out)
     for row in range(rows):
         for j in range(width):
             out[row, j] += parameters[at + j]

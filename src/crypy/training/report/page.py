@@ -33,9 +33,14 @@ def page(evaluation: Evaluation, title: str, drawn: Sequence[Drawn]) -> str:
     tables = [("scores", "Scores", score_table(evaluation))]
     if len(evaluation.models) > 1:
         tables.append(("models", "All models", model_table(evaluation)))
-    figures = [(name, heading, _figure(caption, alt, svg)) for name, heading, caption, alt, svg in drawn]
+    figures = [(name, heading, figure(caption, alt, svg)) for name, heading, caption, alt, svg in drawn]
     windows = window_table(model)
     sections = [*tables, *figures, *([("windows", "Window questions", windows)] if windows else [])]
+    return document(title, f"{_about(model)}\n<p>{_summary(evaluation)}</p>", sections)
+
+
+def document(title: str, lead: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """A page of sections (name, heading, HTML) behind its lead, with links to them. Names, headings and the title are escaped here."""
     links = "".join(f'<a href="#{escape(name)}">{escape(heading)}</a>' for name, heading, _ in sections)
     body = "\n".join(
         f'<section id="{escape(name)}"><h2>{escape(heading)}</h2>\n{content}</section>'
@@ -43,8 +48,8 @@ def page(evaluation: Evaluation, title: str, drawn: Sequence[Drawn]) -> str:
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n{_about(model)}\n"
-        f'<p>{_summary(evaluation)}</p>\n<nav aria-label="Contents">{links}</nav>\n{body}\n</main>\n</body>\n</html>\n'
+        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n{lead}\n"
+        f'<nav aria-label="Contents">{links}</nav>\n{body}\n</main>\n</body>\n</html>\n'
     )
 
 
@@ -68,7 +73,8 @@ def _summary(evaluation: Evaluation) -> str:
     return " ".join(said) or "There is nothing to compare it with."
 
 
-def _figure(caption: str, alt: str, svg: bytes) -> str:
+def figure(caption: str, alt: str, svg: bytes) -> str:
+    """A picture with its caption, inside the page itself."""
     source = b64encode(svg).decode()
     return (
         f'<figure><div class=wide tabindex=0 role=region aria-label="{escape(caption)}"><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}"></div>'

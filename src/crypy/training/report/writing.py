@@ -34,13 +34,13 @@ def write_report(evaluation: Evaluation, folder: Path, title: str = "") -> Path:
         for picture in _pictures(evaluation):
             lay_out(picture.figure)
             svg = as_svg(picture.figure)
-            _write(folder / f"{picture.name}.png", as_png(picture.figure))
+            write_whole(folder / f"{picture.name}.png", as_png(picture.figure))
             drawn.append((picture.name, picture.title, picture.caption, picture.alt, svg))
     numbers = msgspec.json.format(msgspec.json.encode(evaluation.as_json()), indent=1)
-    _write(folder / NUMBERS, numbers + b"\n")
+    write_whole(folder / NUMBERS, numbers + b"\n")
     named = title or f"Forecasts of {evaluation.models[0].model}"
     # The page last: whoever sees it finds everything else there.
-    _write(folder / PAGE, page(evaluation, named, drawn).encode())
+    write_whole(folder / PAGE, page(evaluation, named, drawn).encode())
     return folder / PAGE
 
 
@@ -63,7 +63,7 @@ def _pictures(evaluation: Evaluation) -> Iterator[Picture]:
             yield picture
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Whole or not at all, also where a page is looked at while it is made anew."""
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:

@@ -1,0 +1,163 @@
+"""Directions at the close of a minute: 1 to 1,000 two-head networks as one compiled computation, against the same networks one by one.
+
+Each model is the network as it is trained by default (its columns, an ensemble of four, both symbols) with weights of its own. The peers serve the same
+columns in a loop: by the numba kernel, as `crypy forecast run` does, and by a compiled JAX call for each. The close has the minute of two coins appended and all columns computed before
+the models are asked; the page's snapshot has 8 reports of 60 candles.
+"""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import numpy as np
+
+from benchmarks.results import Row
+from benchmarks.timing import Latency, latencies_us, scaled
+from crypy.dashboard.feed import Feed
+from crypy.domain.events import Candle
+from crypy.marketdata.bars import Bars
+from crypy.models.direction.inputs import DirectionInputs
+from crypy.models.direction.market import Market
+from crypy.models.direction.perceptron import Perceptrons, PerceptronSettings, perceptron_specs
+from crypy.models.direction.scaling import ScaledInputs, scaling_specs
+from crypy.models.direction.serving_jax import ManyNetworks
+from crypy.testing.direction_reports import MadeUpDirections
+from crypy.training.direction.recipes import network_columns
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+COUNTS = (1, 10, 100, 1_000)
+MINUTES = 6_000
+ROUNDS = 3
+BUDGET_MS = 1_000.0
+_MS = 1e-3
+
+
+class Minutes:
+    """Minutes of two coins that wander, and a market that takes one more at each close."""
+
+    def __init__(self, inputs: DirectionInputs) -> None:
+        rng, minutes = np.random.default_rng(1), MINUTES + 2_000
+        self._bars = {symbol: _walk(symbol, rng, minutes) for symbol in SYMBOLS}
+        self.market = Market.of({symbol: _first(one, MINUTES) for symbol, one in self._bars.items()})
+        self.market.want(inputs.wanted())
+
+    def append(self) -> np.ndarray:
+        """The next minute; its row."""
+        row = self.market.rows
+        self.market.append({symbol: _candle(one, row) for symbol, one in self._bars.items()})
+        return np.array([row], np.int64)
+
+
+def measure(effort: float) -> list[Row]:
+    inputs, settings = DirectionInputs(SYMBOLS, 60, network_columns()), PerceptronSettings()
+    minutes = Minutes(inputs)
+    row = minutes.append()
+    x, known = inputs.x(minutes.market, row)
+    assert known.all()
+    rows: list[Row] = []
+    for count in COUNTS:
+        rows += _of_many(count, settings, inputs, minutes, x, scaled(2_000 // count, effort, 3))
+    return [*rows, *_of_page(scaled(300, effort, 20))]
+
+
+def _of_many(
+    count: int, settings: PerceptronSettings, inputs: DirectionInputs, minutes: Minutes, x: np.ndarray, calls: int
+) -> list[Row]:
+    arrays = _arrays(count, settings, inputs)
+    many = ManyNetworks(settings, inputs, arrays)
+    each = [{name: one[index] for name, one in arrays.items()} for index in range(count)]
+    scalings = [ScaledInputs.of_arrays(inputs, settings.clip, one) for one in each]
+    served = [Perceptrons(settings, inputs, one) for one in each]
+    single = [ManyNetworks(settings, inputs, {name: one[None] for name, one in own.items()}) for own in each]
+
+    def one_by_one(_: int) -> list[list[np.ndarray]]:
+        told: list[list[np.ndarray]] = []
+        for scaling, model in zip(scalings, served, strict=True):
+            z = scaling.scaled(x.copy())
+            told.append([model.chances(z[:, symbol], symbol) for symbol in range(len(SYMBOLS))])
+        return told
+
+    np.testing.assert_allclose(many.chances(x)[:, :, 0].transpose(1, 2, 0), np.array(one_by_one(0))[:, :, 0], atol=5e-6)
+    ways = {
+        "vmap": lambda _: many.chances(x),
+        "numba": one_by_one,
+        "jax": lambda _: [model.chances(x) for model in single],
+        "close": lambda _: many.ask(minutes.market, minutes.append()),
+    }
+    found = latencies_us(ways, calls, ROUNDS)
+    name = f"{count:,} model{'s' if count > 1 else ''}"
+    where = f"{many.megabytes:,.1f} MB on {many.device}"
+    return [
+        _row(f"{name} as one ({where}), median", found["vmap"], "numba in a loop", found["numba"]),
+        _row(f"{name} as one, median", found["vmap"], "compiled calls in a loop", found["jax"]),
+        Row(
+            what=f"minute appended, {name} asked, median",
+            ours=found["close"].p50.times(_MS),
+            unit="ms",
+            budget=BUDGET_MS,
+        ),
+        Row(
+            what=f"minute appended, {name} asked, p99", ours=found["close"].p99.times(_MS), unit="ms", budget=BUDGET_MS
+        ),
+    ]
+
+
+def _of_page(calls: int) -> list[Row]:
+    snapshot = MadeUpDirections().snapshot()
+    assert len(snapshot.directions) == 8
+    assert all(len(one.candles) == len(one.outcomes) == 60 for one in snapshot.directions)
+    feed = Feed(_Still(snapshot))
+    found = latencies_us(
+        {
+            "ours": lambda _: feed.encode_snapshot(),
+            "json": lambda _: json.dumps(msgspec.to_builtins(snapshot)).encode(),
+        },
+        calls,
+    )
+    size = len(feed.encode_snapshot()) / 1e3
+    what = f"page's snapshot of 8 reports encoded ({size:.0f} kB), median"
+    return [_row(what, found["ours"], "json.dumps", found["json"], 5.0)]
+
+
+class _Still:
+    """`Reports` that give one snapshot."""
+
+    def __init__(self, snapshot: object) -> None:
+        self._snapshot = snapshot
+
+    def snapshot(self) -> object:
+        return self._snapshot
+
+
+def _row(what: str, ours: Latency, peer: str, theirs: Latency, budget: float | None = None) -> Row:
+    return Row(
+        what=what, ours=ours.p50.times(_MS), unit="ms", peer=peer, theirs=theirs.p50.times(_MS), budget=budget
+    )  # fmt: skip
+
+
+def _arrays(count: int, settings: PerceptronSettings, inputs: DirectionInputs) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(count)
+    specs = {**perceptron_specs(settings, inputs), **scaling_specs(inputs)}
+    arrays = {name: rng.normal(0.0, 0.2, (count, *spec.shape)).astype(np.float32) for name, spec in specs.items()}
+    return {**arrays, "mean": 0.0 * arrays["mean"], "deviation": 0.5 + np.abs(arrays["deviation"])}
+
+
+def _walk(symbol: str, rng: np.random.Generator, minutes: int) -> Bars:
+    close = np.round(60_000.0 * np.exp(np.cumsum(rng.normal(0.0, 5e-4, minutes))), 2)
+    opened = np.concatenate((close[:1], close[:-1]))
+    high = np.round(np.maximum(opened, close) * np.exp(np.abs(rng.normal(0.0, 2e-4, minutes))), 2)
+    low = np.round(np.minimum(opened, close) * np.exp(-np.abs(rng.normal(0.0, 2e-4, minutes))), 2)
+    volume = rng.gamma(2.0, 5.0, minutes)
+    return Bars(symbol, 1_735_689_600, 60, opened, high, low, close, volume, volume * close, np.ones(minutes, np.int64), volume / 2)  # fmt: skip
+
+
+def _first(bars: Bars, count: int) -> Bars:
+    columns = ("open", "high", "low", "close", "volume", "quote_volume", "count", "taker_buy_volume")
+    return Bars(bars.symbol, bars.start_s, bars.step_s, *(getattr(bars, name)[:count] for name in columns))
+
+
+def _candle(bars: Bars, row: int) -> Candle:
+    start_us = (bars.start_s + row * bars.step_s) * 1_000_000
+    values = [float(getattr(bars, name)[row]) for name in ("open", "high", "low", "close", "volume")]
+    return Candle(bars.symbol, start_us, start_us + 60_000_000, *values, True, float(bars.quote_volume[row]))

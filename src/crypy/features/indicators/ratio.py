@@ -1,0 +1,33 @@
+"""One number in units of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypy.features.feature import Feature, Source
+from crypy.features.indicators.units import unit_of
+from crypy.features.kernels.elementwise import RATIO, fold_pair
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ratio(Feature):
+    """of / by; 0 where `by` is 0."""
+
+    of: Source
+    by: Source
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        return (self.of, self.by)
+
+    @property
+    def unit(self) -> str:
+        return f"{unit_of(self.of)} / {unit_of(self.by)}"
+
+    def fold(self, memory: Floats, inputs: tuple[Floats, ...], out: Floats) -> None:  # noqa: ARG002  nothing is remembered
+        fold_pair(RATIO, inputs[0], inputs[1], out)

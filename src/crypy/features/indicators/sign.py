@@ -1,0 +1,31 @@
+"""Which way a number points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypy.features.feature import Feature, Source
+from crypy.features.kernels.elementwise import SIGN, fold_single
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sign(Feature):
+    """1 above 0, -1 below, else 0."""
+
+    of: Source
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        return (self.of,)
+
+    @property
+    def unit(self) -> str:
+        return "1"
+
+    def fold(self, memory: Floats, inputs: tuple[Floats, ...], out: Floats) -> None:  # noqa: ARG002  nothing is remembered
+        fold_single(SIGN, inputs[0], 0.0, 0.0, out)

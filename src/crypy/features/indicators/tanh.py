@@ -1,0 +1,33 @@
+"""A number squeezed into (-1, 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypy.features.feature import Feature, Source
+from crypy.features.kernels.elementwise import TANH, fold_single
+from crypy.features.parameters import positive
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tanh(Feature):
+    """tanh(of / scale)."""
+
+    of: Source
+    scale: float = positive(1.0)
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        return (self.of,)
+
+    @property
+    def unit(self) -> str:
+        return "1"
+
+    def fold(self, memory: Floats, inputs: tuple[Floats, ...], out: Floats) -> None:  # noqa: ARG002  nothing is remembered
+        fold_single(TANH, inputs[0], self.scale, 0.0, out)
