@@ -18,10 +18,11 @@ import msgspec
 import numpy as np
 
 from crypy.domain.times import DAY_S, US_PER_S, parse_time_us
+from crypy.features.indicators import ClosePosition, LogReturn, LogVolume, Ratio, RealisedVolatility, Tanh, ZScore
 from crypy.forecasting.direction.records import SECONDS, TIMEFRAMES
 from crypy.marketdata.source_files import open_source
-from crypy.features.indicators import ClosePosition, LogReturn, LogVolume, Ratio, RealisedVolatility, Tanh, ZScore
 from crypy.models.direction.inputs import Column, DirectionInputs, Whose
+from crypy.models.direction.kinds import FitRange
 from crypy.models.direction.learner import Learner, LearnerSettings
 from crypy.models.direction.market import Market
 from crypy.models.direction.plain import moves
@@ -32,7 +33,6 @@ from crypy.training.direction.folds import Folds, Span
 from crypy.training.direction.judging import common, member_calls, online_calls
 from crypy.training.direction.logistic_fitting import fit_direction_logistics
 from crypy.training.direction.plain_fitting import fit_direction_constants, fit_direction_lasts
-from crypy.models.direction.kinds import FitRange
 from crypy.training.direction.scores import DirectionScore, score
 
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
@@ -124,12 +124,12 @@ class Boosted:
 
 
 def _logistic(columns: tuple[Column, ...]) -> Fit:
-    return lambda fit, timeframe_s: fit_direction_logistics(fit, (timeframe_s,), columns=columns)[0]
+    return lambda fit, timeframe_s: next(iter(fit_direction_logistics(fit, (timeframe_s,), columns=columns)))
 
 
 FITS: Final[Mapping[str, Fit]] = {
-    "constant": lambda fit, timeframe_s: fit_direction_constants(fit, (timeframe_s,))[0],
-    "last": lambda fit, timeframe_s: fit_direction_lasts(fit, (timeframe_s,))[0],
+    "constant": lambda fit, timeframe_s: next(iter(fit_direction_constants(fit, (timeframe_s,)))),
+    "last": lambda fit, timeframe_s: next(iter(fit_direction_lasts(fit, (timeframe_s,)))),
     "returns": _logistic(RETURNS),
     "positions": _logistic(POSITIONS),
     "everything": _logistic(EVERYTHING),
@@ -157,14 +157,24 @@ def variants() -> dict[str, LearnerSettings]:
 def _compare(market: Market, members: Mapping[str, Member], timeframe_s: int) -> None:
     span = Span(BEGIN, END)
     situations = Situations([timeframe_s])
-    ways: dict[str, dict[str, Calls]] = {name: member_calls(market, member, span, FLAT) for name, member in members.items()}
+    ways: dict[str, dict[str, Calls]] = {
+        name: member_calls(market, member, span, FLAT) for name, member in members.items()
+    }
     for name, settings in variants().items():
         began = time.perf_counter()
         ways[name] = online_calls(
-            market, members, lambda _symbol, _timeframe_s, chosen=settings: Learner(chosen), span, FLAT, situation=situations
+            market,
+            members,
+            lambda _symbol, _timeframe_s, chosen=settings: Learner(chosen),
+            span,
+            FLAT,
+            situation=situations,
         )
         count = sum(len(calls) for calls in ways[name].values())
-        print(f"{TIMEFRAMES[timeframe_s]} {name}: {count / (time.perf_counter() - began):,.0f} closes a second", flush=True)
+        print(
+            f"{TIMEFRAMES[timeframe_s]} {name}: {count / (time.perf_counter() - began):,.0f} closes a second",
+            flush=True,
+        )
     for symbol in SYMBOLS:
         mine = common({name: calls[symbol] for name, calls in ways.items()})
         scores = {name: score(calls, timeframe_s, {"all": mine["all"]}) for name, calls in mine.items()}

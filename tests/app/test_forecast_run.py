@@ -14,7 +14,7 @@ from up_kit import run, until
 
 from crypy.app.forecast.run import RunOptions, describe
 from crypy.domain.errors import ConfigError
-from crypy.forecasting.direction.record_lines import prediction_lines
+from crypy.forecasting.direction.record_lines import candle_lines, prediction_lines
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,14 @@ def test_a_venue_that_closes_stalls_and_forgets_costs_no_candle(tmp_path: Path, 
         venue.tell("bybit.stream", "duplicate", match="kline", count=30)
         venue.tell("bybit.rest", "status", status=503, count=2)
         until(lambda: len(forecaster.made()) >= 12, "forecasts in spite of lost, repeated and refused messages")
+        venue.tell("bybit.stream", "correct", match="kline.1.BTCUSDT", count=2, delay_s=20.0)
+        until(
+            lambda: any(line.record.corrected for line in candle_lines(folder)), "a candle that the venue has corrected"
+        )
         summary = forecaster.stop()
     are_whole(folder)
     assert summary["reconnects"] >= 1
+    assert summary["corrections"] + summary["late"] >= 1
     assert summary["errors"] == 0
 
 

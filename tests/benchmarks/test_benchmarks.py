@@ -20,7 +20,20 @@ from benchmarks.timing import latencies_us
 REPOSITORY = Path(__file__).resolve().parents[2]
 LITTLE = 0.01
 QUICK = ("distributions", "evaluation", "decode", "engines", "price_path", "recorder", "dashboard")
-SLOW = ("books", "ingest", "sync", "seconds", "candles", "features", "sequence", "windows", "tick", "orders", "direction", "startup")
+SLOW = (
+    "books",
+    "ingest",
+    "sync",
+    "seconds",
+    "candles",
+    "features",
+    "sequence",
+    "windows",
+    "tick",
+    "orders",
+    "direction",
+    "startup",
+)
 
 
 def _expect_told(rows: list[Row]) -> None:

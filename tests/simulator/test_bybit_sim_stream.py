@@ -199,6 +199,12 @@ async def test_trades_are_the_source_s_in_order(venue: BybitVenue, source: Minut
     assert [int(trade["i"]) - int(told[0]["i"]) for trade in told] == list(range(len(batch)))
     assert len({trade["i"] for trade in other}) == len(batch)
     assert all(len(trade["i"]) == 36 for trade in other)
+    assert not any("L" in trade for trade in told)
+    for before, after in pairwise(other):
+        rise = float(after["p"]) - float(before["p"])
+        assert after["L"] == (
+            "PlusTick" if rise > 0 else "MinusTick" if rise < 0 else f"Zero{before['L'].removeprefix('Zero')}"
+        )
 
 
 async def test_a_book_begins_whole_and_its_changes_lead_to_the_market_s() -> None:

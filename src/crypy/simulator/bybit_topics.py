@@ -40,6 +40,7 @@ class Topics:
         self._candles: dict[str, RunningCandle] = {}
         self._books: dict[str, BookTopic] = {}
         self._tickers: dict[str, tuple[int, str]] = {}
+        self._ticks: dict[str, tuple[int, str]] = {}
         self._seen_us = start_us - settle_us - 1
         self._told_s = (start_us - settle_us) // US_PER_S
 
@@ -59,14 +60,7 @@ class Topics:
         pushes = await self._klines(
             [topic for topic in wanted if topic.startswith("kline.")], until_us // US_PER_S, now_us
         )
-        for topic in wanted:
-            if topic.startswith("publicTrade."):
-                symbol = topic.partition(".")[2]
-                batch = self._source.trades_between(symbol, self._seen_us + 1, until_us + 1, now_us)
-                pushes += (
-                    Push(int(part.time_us[-1]), topic, topic, trade_event(self._category, symbol, part))
-                    for part in _parts(batch)
-                )
+        pushes += self._trades([topic for topic in wanted if topic.startswith("publicTrade.")], until_us, now_us)
         pushes += self._look_at_books([topic for topic in wanted if topic.startswith("orderbook.")], now_us)
         pushes += await self._look_at_tickers([topic for topic in wanted if topic.startswith("tickers.")], now_us)
         self._seen_us = until_us
@@ -77,6 +71,26 @@ class Topics:
         """The snapshot with which an order book topic begins, `None` while there is no book."""
         book = self._books.get(topic)
         return book.whole(now_us) if book is not None and book.has_book else None
+
+    def _trades(self, wanted: Iterable[str], until_us: int, now_us: int) -> list[Push]:
+        pushes: list[Push] = []
+        for topic in wanted:
+            symbol = topic.partition(".")[2]
+            for part in _parts(self._source.trades_between(symbol, self._seen_us + 1, until_us + 1, now_us)):
+                ticks = self._directions(symbol, part) if self._category == "linear" else ()
+                data = trade_event(self._category, symbol, part, ticks)
+                pushes.append(Push(int(part.time_us[-1]), topic, topic, data))
+        return pushes
+
+    def _directions(self, symbol: str, batch: TradeBatch) -> list[str]:
+        """Each price against the one before it; the first of all counts as one that has not moved."""
+        words: list[str] = []
+        for price in batch.price_e8.tolist():
+            had, word = self._ticks.get(symbol, (price, "PlusTick"))
+            word = "PlusTick" if price > had else "MinusTick" if price < had else f"Zero{word.removeprefix('Zero')}"
+            self._ticks[symbol] = price, word
+            words.append(word)
+        return words
 
     async def _klines(self, wanted: Iterable[str], until_s: int, now_us: int) -> list[Push]:
         self._candles = {

@@ -90,13 +90,14 @@ def trade_result(category: Category, symbol: str, batch: TradeBatch) -> str:
     return f'{{"category":"{category}","list":[{told}]}}'
 
 
-def trade_event(category: Category, symbol: str, batch: TradeBatch) -> bytes:
-    """`publicTrade.<symbol>`: trades of one moment, ascending."""
-    direction = ',"L":"ZeroPlusTick"' if category == "linear" else ""
+def trade_event(category: Category, symbol: str, batch: TradeBatch, ticks: Sequence[str] = ()) -> bytes:
+    """`publicTrade.<symbol>`: trades of one moment, ascending. `ticks` are their directions, which only derivatives tell."""
     told = ",".join(
-        f'{{"T":{time_us // 1_000},"s":"{symbol}","S":"{_side(maker)}","v":"{text_of(quantity)}","p":"{text_of(price)}"{direction}'
+        f'{{"T":{time_us // 1_000},"s":"{symbol}","S":"{_side(maker)}","v":"{text_of(quantity)}","p":"{text_of(price)}"{tick}'
         f',"i":"{_trade_id(category, symbol, number)}","BT":false,"RPI":false,"seq":{number + 1}}}'
-        for number, price, quantity, time_us, maker in _rows(batch)
+        for (number, price, quantity, time_us, maker), tick in zip(
+            _rows(batch), [f',"L":"{word}"' for word in ticks] or [""] * len(batch), strict=True
+        )
     )
     at_ms = int(batch.time_us[-1]) // 1_000
     return f'{{"topic":"publicTrade.{symbol}","type":"snapshot","ts":{at_ms},"data":[{told}]}}'.encode()
@@ -142,7 +143,7 @@ def instrument(category: Category, listing: Listing) -> dict[str, Any]:
         }  # fmt: skip
     return common | {
         "contractType": "LinearPerpetual",
-        "launchTime": "1585526400000",
+        "launchTime": "0",
         "deliveryTime": "0",
         "deliveryFeeRate": "",
         "priceScale": str(max(0, -int(listing.tick_size.normalize().as_tuple().exponent))),

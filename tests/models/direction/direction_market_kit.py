@@ -88,7 +88,7 @@ def fitted(kind: str, market: Market, timeframe_s: int = 60, **options: object) 
             "trainer": {"epochs": 1, "batch": 256, "spacing_s": 60},
         }
     fit = FitRange(market, market.symbols, market.start_s, market.end_s)
-    return direction_kind(kind).fit_all()(fit, (timeframe_s,), **(given | options))[0]
+    return next(iter(direction_kind(kind).fit_all()(fit, (timeframe_s,), **(given | options))))
 
 
 def candle_at(bars: Bars, row: int) -> Candle | None:

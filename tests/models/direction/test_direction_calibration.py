@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import msgspec
@@ -110,10 +111,14 @@ def test_a_higher_chance_is_never_made_the_lower_one(facts: list[tuple[float, bo
         fold.learn(chance, yes)
     found = [fold.calibrated(chance) for chance in np.linspace(0.0005, 0.9995, 101).tolist()]
     assert all(0.0 < one < 1.0 for one in found)
-    assert all(below <= above + 1e-12 for below, above in zip(found, found[1:], strict=False))
+    assert all(below <= above + 1e-12 for below, above in itertools.pairwise(found))
 
 
-@given(st.lists(st.tuples(st.floats(1e-6, 1 - 1e-6), st.booleans()), max_size=60), st.integers(0, 60), st.sampled_from(KINDS))
+@given(
+    st.lists(st.tuples(st.floats(1e-6, 1 - 1e-6), st.booleans()), max_size=60),
+    st.integers(0, 60),
+    st.sampled_from(KINDS),
+)
 def test_kept_and_restored_anywhere_it_goes_on_bit_for_bit(
     facts: list[tuple[float, bool]], cut: int, kind: Kind
 ) -> None:
@@ -151,4 +156,4 @@ def test_logit_and_expit_undo_each_other() -> None:
 @pytest.mark.parametrize("wrong", [{"half_life": 0.0}, {"slope_deviation": -1.0}, {"doubt": math.nan}])
 def test_calibration_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
-        CalibrationSettings(**wrong)
+        CalibrationSettings(**wrong)  # pyright: ignore[reportArgumentType]

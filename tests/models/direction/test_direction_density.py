@@ -267,6 +267,7 @@ def test_what_cannot_be_is_refused_in_words(bars: dict[str, Bars], market: Marke
     with pytest.raises(ConfigError, match="tick above zero"):
         DensityDirection(network, 60, {"BTCUSDT": 0.1})
     member = DensityDirection(network, 60)
+    assert member.name == "density-skew-t-network-1-60s"
     with pytest.raises(SchemaMismatch, match=r"the market has 60 s of BTCUSDT$"):
         member.prepare(Market.of({"BTCUSDT": bars["BTCUSDT"]}))
     with pytest.raises(DataError, match="the market holds 0 to 11519"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from crypy.domain.errors import ConfigError, DataError
 from crypy.models.direction.nearest import sums_of_nearest
-from crypy.models.direction.patterns import Patterns, PatternSettings, row_type
+from crypy.models.direction.patterns import Patterns, PatternSettings, PatternsState, row_type
 
 Floats = NDArray[np.float64]
 SMALL = PatternSettings(size=64, k=8, half_life_days=1.0, doubt=4.0, least=16)
@@ -40,12 +41,12 @@ def test_the_kernel_finds_what_a_sort_finds() -> None:
     far = (((vectors - wanted[:, None]) * scale[:, None]) ** 2).sum(axis=0)
     kth = np.sort(far[ends_s >= 0])[k - 1]
     within = [
-        self_made(far, ends_s, outcomes, radius, 60 * rows, 7_200.0) for radius in np.linspace(kth, 1.02 * kth, 2_001)[1:]
+        by_hand(far, ends_s, outcomes, radius, 60 * rows, 7_200.0) for radius in np.linspace(kth, 1.02 * kth, 2_001)[1:]
     ]
     assert any(found == pytest.approx(one, rel=1e-4) for one in within)
 
 
-def self_made(
+def by_hand(
     far: Floats, ends_s: NDArray[np.int64], outcomes: NDArray[np.int8], radius: float, now_s: int, half_life_s: float
 ) -> tuple[float, ...]:
     inside = (far < radius) & (ends_s >= 0)
@@ -59,8 +60,10 @@ def test_it_says_what_followed_situations_like_this_one() -> None:
     memory = taught(64)
     now_s = 60 * 70
     up, down = memory.recall(now_s, np.array([2.0, 0.0, 0.0])), memory.recall(now_s, np.array([-2.0, 0.0, 0.0]))
-    assert up is not None and down is not None
-    assert up.p_up > 0.6 > 0.3 > up.p_down and down.p_down > 0.6 > 0.3 > down.p_up
+    assert up is not None
+    assert down is not None
+    assert up.p_up > 0.6 > 0.3 > up.p_down
+    assert down.p_down > 0.6 > 0.3 > down.p_up
     assert 1.0 < up.evidence < 64.0
 
 
@@ -74,14 +77,16 @@ def test_mirrored_it_learns_from_both_sides() -> None:
         said = memory.recall(60 * 40, np.array([-1.5]))
         assert said is not None
         told.append(said.p_down)
-    assert told[0] > 0.4 and told[1] == 0.0
+    assert told[0] > 0.4
+    assert told[1] == 0.0
 
 
 def test_a_mirrored_memory_is_as_sure_of_the_mirror_image() -> None:
     memory = taught(64)
     memory.state.up = memory.state.down
     there, back = (memory.recall(60 * 70, sign * np.array([1.0, 0.2, -0.3])) for sign in (1.0, -1.0))
-    assert there is not None and back is not None
+    assert there is not None
+    assert back is not None
     assert (there.p_up, there.p_down, there.evidence) == pytest.approx((back.p_down, back.p_up, back.evidence))
 
 
@@ -94,11 +99,12 @@ def test_little_evidence_says_little_more_than_the_base_rate() -> None:
 
 
 def test_older_neighbours_count_less() -> None:
-    memory = Patterns(PatternSettings(size=64, k=8, half_life_days=0.01, doubt=1e-6, least=16), 1)
+    memory = Patterns(PatternSettings(size=64, k=8, half_life_days=0.01, doubt=1e-6, least=16, mirrored=False), 1)
     for at in range(32):
         memory.learn(60 * (at + 1), np.array([float(at % 2)]), 1 if at < 16 else -1)
     said = memory.recall(60 * 33, np.array([0.5]))
-    assert said is not None and said.p_down > 0.6
+    assert said is not None
+    assert said.p_down > 0.6
 
 
 def test_nothing_is_said_before_enough_is_remembered_or_of_a_situation_not_known_whole() -> None:
@@ -113,7 +119,8 @@ def test_nothing_is_said_before_enough_is_remembered_or_of_a_situation_not_known
 
 def test_the_oldest_give_way_and_the_store_stays_its_size() -> None:
     memory = taught(200)
-    assert memory.held == 64 and memory.state.first == 136
+    assert memory.held == 64
+    assert memory.state.first == 136
     rows = np.frombuffer(memory.rows_since(0), row_type(3))
     assert rows["number"].tolist() == list(range(136, 200))
     assert rows["end_s"].tolist() == [60 * (number + 1) for number in range(136, 200)]
@@ -130,11 +137,12 @@ def test_a_situation_of_another_size_is_refused_and_changes_nothing() -> None:
 
 
 def test_equal_situations_have_no_deviation_and_do_no_harm() -> None:
-    memory = Patterns(SMALL, 2)
+    memory = Patterns(PatternSettings(size=64, k=8, least=16, mirrored=False), 2)
     for at in range(40):
         memory.learn(60 * (at + 1), np.array([1.0, 1.0]), 1)
     said = memory.recall(60 * 50, np.array([1.0, 1.0]))
-    assert said is not None and said.p_up == pytest.approx(1.0)
+    assert said is not None
+    assert said.p_up == pytest.approx(1.0)
 
 
 @given(st.integers(0, 150), st.lists(st.integers(0, 150), max_size=4), st.integers(0, 20))
@@ -144,7 +152,7 @@ def test_rows_appended_in_any_parts_restore_it_bit_for_bit(count: int, cuts: lis
         taught(cut - memory.state.added, seed=cut, fold=memory)
         parts += memory.rows_since(since)
         since = memory.state.added
-    state = msgspec_copy(memory)
+    state = kept_and_read(memory)
     ahead = row_type(3).itemsize
     later = taught(0)
     later.state.added = memory.state.added
@@ -159,10 +167,8 @@ def test_rows_appended_in_any_parts_restore_it_bit_for_bit(count: int, cuts: lis
     assert restored.state == memory.state
 
 
-def msgspec_copy(memory: Patterns):  # noqa: ANN201
-    import msgspec
-
-    return msgspec.json.decode(msgspec.json.encode(memory.state), type=type(memory.state))
+def kept_and_read(memory: Patterns) -> PatternsState:
+    return msgspec.json.decode(msgspec.json.encode(memory.state), type=PatternsState)
 
 
 def test_rows_that_are_missing_are_told() -> None:
@@ -183,9 +189,7 @@ def test_a_memory_of_another_size_takes_what_fits(size: int) -> None:
     assert other.recall(60 * 300, np.zeros(3)) is not None
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"k": 1}, {"k": 2_000}, {"least": 30_000}, {"half_life_days": 0.0}, {"doubt": 0.0}]
-)
+@pytest.mark.parametrize("wrong", [{"k": 1}, {"k": 2_000}, {"least": 30_000}, {"half_life_days": 0.0}, {"doubt": 0.0}])
 def test_pattern_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         PatternSettings(**wrong)  # pyright: ignore[reportArgumentType]

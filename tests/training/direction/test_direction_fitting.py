@@ -247,7 +247,7 @@ def test_timeframes_that_learn_together_are_as_if_each_had_been_asked_for_alone(
     }
     fit = FitRange(market, market.symbols, market.start_s, market.end_s)
     kind = direction_kind("direction-network")
-    both = kind.fit_all()(fit, (3_600, 300), **options)
+    both = list(kind.fit_all()(fit, (3_600, 300), **options))
     alone = kind.fit_function()(market, market.symbols, 300, market.start_s, market.end_s, **options)
     assert [one.timeframe_s for one in both] == [3_600, 300]
     rows = market.rows_ending(300)

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from crypy.domain.errors import ConfigError, StateError
 from crypy.domain.times import DAY_S
 from crypy.marketdata.bars import Bars
+from crypy.models.direction.kinds import direction_kind
 from crypy.models.direction.market import Market
 from crypy.models.direction.online import Answer
 from crypy.models.direction.port import FlatRule, Probabilities
 from crypy.training.direction.baselines import MAKERS, constant, last, logistic
 from crypy.training.direction.folds import Folds, Span, fold_edges
 from crypy.training.direction.judging import baseline_calls, common, decided, member_calls, online_calls
+from crypy.training.direction.recipes import network_columns
 
 Floats = NDArray[np.float64]
 START_S = 1_735_689_600
@@ -229,3 +231,24 @@ def test_baselines_stand_at_the_origins_of_the_forecasts() -> None:
     for one in baseline_calls(minutes, "A", 300, calls, FlatRule()).values():
         assert one.origins_s.tolist() == calls.origins_s.tolist()
         assert one.outcome.tolist() == calls.outcome.tolist()
+
+
+@pytest.mark.parametrize(
+    "kind", ["direction-constant", "direction-last", pytest.param("direction-logistic", marks=pytest.mark.slow)]
+)
+def test_a_fold_is_fitted_alike_whatever_comes_behind_it(kind: str) -> None:
+    fit = direction_kind(kind).fit_function()
+    end_s = START_S + 8 * DAY_S
+    rows = np.arange(8 * 1_440 - 600, 8 * 1_440, 60)
+    said: list[bytes] = []
+    for away in (1.0, 1.7):
+        held = {symbol: bars(symbol, 9 * 1_440, seed) for seed, symbol in enumerate(("A", "B"))}
+        for one in held.values():
+            # Minutes after the end of the fold: its last candle has closed. All four prices are one array here.
+            one.close[8 * 1_440 :] *= away
+        minutes = Market.of(held)
+        options = {"columns": network_columns()[:4]} if kind == "direction-logistic" else {}
+        member = fit(minutes, ("A", "B"), 3_600, START_S, end_s, **options)
+        member.prepare(minutes)
+        said.append(member.ask(minutes, rows).p_up.tobytes())
+    assert said[0] == said[1]

@@ -59,7 +59,7 @@ def train(
     told: Callable[[str], None],
     on_progress: Callable[[TrainingProgress], None] | None = None,
 ) -> dict[str, Any]:
-    """Train, save, and tell what came of it. `given` are fields of the trainer that stood on the command line, `None` for those that did not.
+    """Train, save each model as it is done, and tell what came of it. `given` are fields of the trainer that stood on the command line, `None` for those that did not.
 
     Raises `ConfigError` for what cannot be asked, `Incomplete` or `DataError` for minutes that do not do.
     """
@@ -72,14 +72,17 @@ def train(
     end_s = market.end_s if wanted.end_s is None else min(wanted.end_s, market.end_s)
     data = FitRange(market, wanted.symbols, market.start_s, end_s)
     begun = time.perf_counter()
-    models = fit(data, wanted.timeframes_s, on_progress=on_progress, **options)
+    kept = [
+        _kept(wanted, model, place.data_dir)
+        for model in fit(data, wanted.timeframes_s, on_progress=on_progress, **options)
+    ]
     seconds = time.perf_counter() - begun
     return {
         "kind": wanted.kind.name,
         "symbols": list(wanted.symbols),
         "range": {"start": iso(market.start_s * US_PER_S), "end": iso(end_s * US_PER_S)},
         "seconds": round(seconds, 1),
-        "models": [_kept(wanted, model, place.data_dir) for model in models],
+        "models": kept,
     }
 
 

@@ -80,7 +80,8 @@ def train(
             )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo(
-            "crypy: training was stopped and nothing registered; minutes that were fetched stay stored", err=True
+            "crypy: training was stopped; models that were done are kept, and minutes that were fetched stay stored",
+            err=True,
         )
         raise typer.Exit(130) from None
     if as_json:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-import msgspec
-import numpy as np
 import structlog
 
 from crypy.domain.events import Candle
@@ -26,6 +24,7 @@ from crypy.forecasting.direction.predictor import Close, Predictor
 from crypy.forecasting.direction.recorder import Recorder, RecorderStatus
 from crypy.forecasting.direction.records import SECONDS, TIMEFRAMES, PredictionRecord
 from crypy.forecasting.direction.standing import Standings
+from crypy.forecasting.direction.tallies import Counts, Latency
 from crypy.models.direction.learner import Learner
 from crypy.runtime.agent import AgentContext
 from crypy.runtime.deadlines import done_within, end
@@ -38,30 +37,6 @@ _LATENCIES: Final = 100_000
 _MS_PER_S: Final = US_PER_S // US_PER_MS
 # The clock's time between two tries of a disk that takes nothing, while no candle closes.
 _AGAIN_S: Final = 5.0
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Quantiles in microseconds of the wall; 0 while there is nothing."""
-
-    p50: int
-    p99: int
-    max: int
-
-
-class Counts(msgspec.Struct, kw_only=True):
-    """What has happened since the start. `gaps` are minutes of a symbol that could not be had in time, `late` those of them that came after all,
-    `corrections` minutes that said something else later, `skipped` forecasts that were not made."""
-
-    minutes: int = 0
-    candles: int = 0
-    predictions: int = 0
-    intra: int = 0
-    facts: int = 0
-    gaps: int = 0
-    late: int = 0
-    corrections: int = 0
-    skipped: int = 0
-    errors: int = 0
 
 
 class DirectionService:
@@ -166,11 +141,11 @@ class DirectionService:
 
     def latency(self) -> Latency:
         """From a candle's arrival to the answer, over the last hundred thousand forecasts."""
-        return _quantiles(self._latencies, self._speed)
+        return Latency.of(self._latencies, self._speed)
 
     def close_time(self) -> Latency:
         """What a close takes from the minute's last candle to the answers of all models, symbols and timeframes, over the last hundred thousand closes."""
-        return _quantiles(self._took, self._speed)
+        return Latency.of(self._took, self._speed)
 
     def files(self) -> RecorderStatus:
         """What was written and what waits."""
@@ -346,10 +321,3 @@ class DirectionService:
         if not self.predictor.members[timeframe_s]:
             return "no model forecasts this timeframe"
         return "; ".join(self.faults())
-
-
-def _quantiles(values: Collection[int], speed: float) -> Latency:
-    if not values:
-        return Latency(p50=0, p99=0, max=0)
-    p50, p99, most = (np.quantile(np.array(values), (0.5, 0.99, 1.0)) / speed).astype(int).tolist()
-    return Latency(p50=p50, p99=p99, max=most)

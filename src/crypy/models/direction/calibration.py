@@ -33,8 +33,8 @@ class CalibrationSettings(msgspec.Struct, frozen=True):
 
     kind: Kind = "affine"
     half_life: float = 20_000.0
-    shift_deviation: float = 0.02
-    slope_deviation: float = 0.2
+    shift_deviation: float = 0.015
+    slope_deviation: float = 0.15
     doubt: float = 200.0
 
     def __post_init__(self) -> None:

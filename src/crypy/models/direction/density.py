@@ -62,7 +62,8 @@ class DensityDirection:
 
     @property
     def name(self) -> str:
-        return f"density-{self.model.name}"
+        """Of the timeframe, too: one model serves several."""
+        return f"density-{self.model.name}-{self.timeframe_s}s"
 
     @property
     def symbols(self) -> tuple[str, ...]:

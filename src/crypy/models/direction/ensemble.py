@@ -46,7 +46,7 @@ class Rewards(msgspec.Struct, frozen=True):
 
     on: bool = True
     half_life: float = 10_000.0
-    rate: float = 1.0
+    rate: float = 0.3
     share: float = 1e-4
     prior: dict[str, float] = {}
 

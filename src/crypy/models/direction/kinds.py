@@ -26,7 +26,7 @@ class FitRange:
 class DirectionKind:
     """`model` and `fit` are written `module:name`; `needs` is the extra that fitting wants, empty for none.
 
-    `fit` takes a range to fit on, timeframes and the kind's settings, and gives a `Member` for each timeframe, which can be saved.
+    `fit` takes a range to fit on, timeframes and the kind's settings, and gives a `Member` for each timeframe as it is done, which can be saved.
     """
 
     name: str
@@ -40,7 +40,7 @@ class DirectionKind:
         return self._named(self.model)
 
     def fit_all(self) -> Any:
-        """What fits this kind on several timeframes at once: `(FitRange, timeframes_s, **options) -> [member]`.
+        """What fits this kind on several timeframes at once: `(FitRange, timeframes_s, **options) -> iterator of members`.
 
         Raises `ConfigError` where what it needs is not installed.
         """
@@ -53,7 +53,7 @@ class DirectionKind:
         def fit_one(
             market: Market, symbols: tuple[str, ...], timeframe_s: int, start_s: int, end_s: int, **options: Any
         ) -> Member:
-            return fit(FitRange(market, symbols, start_s, end_s), (timeframe_s,), **options)[0]
+            return next(iter(fit(FitRange(market, symbols, start_s, end_s), (timeframe_s,), **options)))
 
         return fit_one
 

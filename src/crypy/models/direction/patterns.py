@@ -12,7 +12,6 @@ order, to be appended (`rows_since`).
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple
 
 import msgspec

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypy.features.feature import Feature
-from crypy.features.indicators import ClosePosition, LogReturn, LogVolume, Product, Ratio, RealisedVolatility, Sign, Tanh, ZScore
+from crypy.features.indicators import (
+    ClosePosition,
+    LogReturn,
+    LogVolume,
+    Product,
+    Ratio,
+    RealisedVolatility,
+    Sign,
+    Tanh,
+    ZScore,
+)
 from crypy.models.direction.inputs import Column, DirectionInputs
 from crypy.models.direction.market import Market
 

@@ -7,7 +7,7 @@ The penalty is `ridge` / 2 times the number of examples times the squared length
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -61,20 +61,16 @@ def fit_direction_logistics(
     trainer: DirectionTrainer | dict[str, Any] | None = None,
     on_progress: Callable[[TrainingProgress], None] | None = None,
     clock: Clock | None = None,
-) -> list[DirectionNetwork]:
-    """The logistic regressions of each timeframe, one a symbol. Of the trainer's settings those of what is drawn count.
+) -> Iterator[DirectionNetwork]:
+    """The logistic regressions of each timeframe, one a symbol, as they are done. Of the trainer's settings those of what is drawn count.
 
     Raises `ConfigError` for what cannot be asked or too little history, `DataError` where no minimum is found.
     """
     tell, watch = on_progress or _nobody, clock or SystemClock()
     settings = laid_over(LogisticSettings(), network)
-    return [
-        _fitted(
-            fit, DirectionInputs(fit.symbols, each_s, columns or network_columns()), settings,
-            laid_over(trainer_settings(each_s), trainer), tell, watch,
-        )
-        for each_s in timeframes_s
-    ]  # fmt: skip
+    for each_s in timeframes_s:
+        inputs = DirectionInputs(fit.symbols, each_s, columns or network_columns())
+        yield _fitted(fit, inputs, settings, laid_over(trainer_settings(each_s), trainer), tell, watch)
 
 
 def _fitted(

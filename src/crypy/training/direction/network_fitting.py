@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -54,13 +54,12 @@ def fit_direction_networks(
     trainer: DirectionTrainer | dict[str, Any] | None = None,
     on_progress: Told | None = None,
     clock: Clock | None = None,
-) -> list[DirectionNetwork]:
-    """The two-head network of each timeframe. Those that `recipes.learned_together` names share their layers while they are trained, whether
+) -> Iterator[DirectionNetwork]:
+    """The two-head network of each timeframe, as they are done. Those that `recipes.learned_together` names share their layers while they are trained, whether
     or not all are asked for; what is not given is as `recipes` has it. `network` and `trainer` are whole, or the fields that differ.
 
     Raises `ConfigError` for what cannot be asked or too little history, `DataError` where training leaves all bounds.
     """
-    found: dict[int, DirectionNetwork] = {}
     groups: dict[tuple[int, ...], list[int]] = {}
     for timeframe_s in timeframes_s:
         groups.setdefault(learned_together(timeframe_s), []).append(timeframe_s)
@@ -77,13 +76,11 @@ def fit_direction_networks(
         work = _Work(fit, layout, how, settings.clip, settings.shared, None, on_progress, clock or SystemClock())
         sizes = layer_sizes(settings, layout[0], len(group))
         trained = work.ensembles(partial(_network, sizes, settings, work.odd), settings.members)
-        for at, inputs in enumerate(layout):
-            if inputs.timeframe_s in asked:
-                arrays = _heads_of(trained, len(sizes) - 2, at, 1 if settings.mirrored else 2)
-                scaling = replace(work.scaling, inputs=inputs)
-                model = DirectionNetwork(NETWORK, settings, scaling, arrays, FitRecord())
-                found[inputs.timeframe_s] = work.finished(model, at)
-    return [found[timeframe_s] for timeframe_s in timeframes_s]
+        for timeframe_s in asked:
+            at, inputs = next((at, one) for at, one in enumerate(layout) if one.timeframe_s == timeframe_s)
+            arrays = _heads_of(trained, len(sizes) - 2, at, 1 if settings.mirrored else 2)
+            scaling = replace(work.scaling, inputs=inputs)
+            yield work.finished(DirectionNetwork(NETWORK, settings, scaling, arrays, FitRecord()), at)
 
 
 def fit_direction_lstms(
@@ -95,18 +92,16 @@ def fit_direction_lstms(
     trainer: DirectionTrainer | dict[str, Any] | None = None,
     on_progress: Told | None = None,
     clock: Clock | None = None,
-) -> list[DirectionLstm]:
+) -> Iterator[DirectionLstm]:
     """The LSTM of each timeframe, trained on its own; as `fit_direction_networks`."""
     settings = laid_over(LstmSettings(), network)
-    found: list[DirectionLstm] = []
     for timeframe_s in timeframes_s:
         inputs = DirectionInputs(fit.symbols, timeframe_s, columns or candle_columns(timeframe_s))
         how = laid_over(lstm_trainer_settings(timeframe_s), trainer)
         offsets = settings.offsets(inputs)
         work = _Work(fit, [inputs], how, settings.clip, settings.shared, offsets, on_progress, clock or SystemClock())
         arrays = work.ensembles(partial(lstm_module, settings, inputs), settings.members)
-        found.append(work.finished(DirectionLstm(settings, work.scaling, arrays, FitRecord()), 0))
-    return found
+        yield work.finished(DirectionLstm(settings, work.scaling, arrays, FitRecord()), 0)
 
 
 class _Work:

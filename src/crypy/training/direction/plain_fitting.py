@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -22,14 +22,14 @@ from crypy.training.progress import TrainingProgress
 _PRIOR: Final = 100.0
 
 
-def fit_direction_constants(fit: FitRange, timeframes_s: tuple[int, ...], **options: Any) -> list[DirectionTable]:
+def fit_direction_constants(fit: FitRange, timeframes_s: tuple[int, ...], **options: Any) -> Iterator[DirectionTable]:
     """The shares of up and down over the range, for each timeframe. Options and errors as `fit_direction_lasts`."""
-    return [_fitted(CONSTANT, fit, DirectionInputs(fit.symbols, each_s), **options) for each_s in timeframes_s]
+    return (_fitted(CONSTANT, fit, DirectionInputs(fit.symbols, each_s), **options) for each_s in timeframes_s)
 
 
-def fit_direction_lasts(fit: FitRange, timeframes_s: tuple[int, ...], **options: Any) -> list[DirectionTable]:
+def fit_direction_lasts(fit: FitRange, timeframes_s: tuple[int, ...], **options: Any) -> Iterator[DirectionTable]:
     """The shares of up and down after each direction of the candle before. Raises `ConfigError` for a range without candles."""
-    return [_fitted(LAST, fit, DirectionInputs(fit.symbols, each_s), **options) for each_s in timeframes_s]
+    return (_fitted(LAST, fit, DirectionInputs(fit.symbols, each_s), **options) for each_s in timeframes_s)
 
 
 def _fitted(
