@@ -190,6 +190,7 @@ def test_what_makes_no_sense_is_refused_in_words(
     assert out == ""
 
 
+FITTED = ["--models", "direction-last-1m,direction-last-5m"]
 JUDGED = ["--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "5m", "--start", "2025-01-09", "--end", "2025-01-12"]
 
 
@@ -259,16 +260,18 @@ def fitted(minutes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_fitted_model_is_judged_behind_what_it_has_seen_and_nowhere_else(minutes: Path, fitted: Path) -> None:
-    code, out, talk = told("eval", "--source", str(minutes), *JUDGED, "--data-dir", str(fitted), "--json")
+    code, out, talk = told("eval", "--source", str(minutes), *FITTED, *JUDGED, "--data-dir", str(fitted), "--json")
     assert code == 0, talk
     found = json.loads(out)
     assert found["n"] == 2 * 3 * 288
     assert found["notes"] == ["online learning began 2 days before the range"]
     early = ["--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "5m", "--start", "2025-01-06", "--end", "2025-01-09"]
-    code, _, talk = told("eval", "--source", str(minutes), *early, "--data-dir", str(fitted))
+    code, _, talk = told("eval", "--source", str(minutes), *FITTED, *early, "--data-dir", str(fitted))
     assert code != 0
     assert "learned from minutes up to 2025-01-07T00:00:00Z" in talk
-    code, out, _ = told("eval", "--source", str(minutes), *early, "--in-sample", "--data-dir", str(fitted), "--json")
+    code, out, _ = told(
+        "eval", "--source", str(minutes), *FITTED, *early, "--in-sample", "--data-dir", str(fitted), "--json"
+    )
     assert code == 0
     assert "in sample: models have seen the range" in json.loads(out)["notes"]
 
@@ -279,7 +282,7 @@ REPLAYED = ["--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "1m,5m"]
 def test_a_smoke_replay_writes_files_of_its_own_and_passes(minutes: Path, fitted: Path, tmp_path: Path) -> None:
     folder = tmp_path / "replay"
     arguments = [
-        "replay", "--source", str(minutes), "--start", "2025-01-10", "--end", "2025-01-10T03:00:00Z", *REPLAYED, "--dir", str(folder),
+        "replay", "--source", str(minutes), "--start", "2025-01-10", "--end", "2025-01-10T03:00:00Z", *FITTED, *REPLAYED, "--dir", str(folder),
         "--data-dir", str(fitted), "--json",
     ]  # fmt: skip
     code, out, talk = told(*arguments)

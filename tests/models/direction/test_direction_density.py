@@ -72,7 +72,7 @@ def bits(member: DensityDirection, market: Market, rows: list[int] | np.ndarray)
 # ---------------------------------------------------------------- the law
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(
     half=st.floats(1e-9, 0.01),
     scale=st.floats(1e-5, 0.05),

@@ -33,7 +33,7 @@ class CalibrationSettings(msgspec.Struct, frozen=True):
 
     kind: Kind = "affine"
     half_life: float = 20_000.0
-    shift_deviation: float = 0.015
+    shift_deviation: float = 0.02
     slope_deviation: float = 0.15
     doubt: float = 200.0
 

@@ -69,7 +69,7 @@ class Weights:
     """The fold for one yes-or-no question.
 
     >>> weights = Weights(Rewards(rate=1.0))
-    >>> for _ in range(20):
+    >>> for _ in range(10):
     ...     weights.learn({"good": 0.6, "bad": 0.4}, yes=True)
     >>> {name: round(share, 3) for name, share in weights.shares(["good", "bad"]).items()}
     {'bad': 0.001, 'good': 0.999}
