@@ -16,7 +16,7 @@ from crypy.app.forecast.warming import minutes_needed, rows_needed, warmth_of
 from crypy.domain.events import Candle
 from crypy.features.indicators.ewm_deviation import EwmDeviation
 from crypy.features.indicators.ratio import Ratio
-from crypy.features.log_return import LogReturn
+from crypy.features.indicators import LogReturn
 from crypy.forecasting.direction.records import PredictionRecord
 
 TIMEFRAMES_S = (60, 300)

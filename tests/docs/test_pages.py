@@ -54,7 +54,7 @@ def test_every_page_is_found_from_the_index() -> None:
 @pytest.mark.parametrize(("path", "code", "line"), RUN)
 def test_python_blocks_run(path: Path, code: str, line: int) -> None:
     # Line breaks before the code, so that a traceback names the page's own line.
-    exec(compile("\n" * (line - 1) + code, str(path), "exec"), {"__name__": "__docs__"})
+    exec(compile("\n" * (line - 1) + code, str(path), "exec", dont_inherit=True), {"__name__": "__docs__"})
 
 
 @pytest.mark.parametrize(("path", "code", "line", "module"), RUN_IF)

@@ -21,13 +21,29 @@ from crypy.app.settings import checked
 from crypy.app.trading_settings import TradingSettings
 from crypy.app.world import WorldCard
 from crypy.cli.main import app
-from crypy.domain.reports import Account, Counters, DistributionRow, MarketRow, Snapshot, SymbolRow
+from crypy.domain.reports import (
+    Account,
+    CandleMark,
+    Counters,
+    DirectionCounts,
+    DirectionForecast,
+    DirectionOutcome,
+    DirectionReport,
+    DistributionRow,
+    MarketRow,
+    MemberWeight,
+    ReliabilityBin,
+    Snapshot,
+    SymbolRow,
+)
+from crypy.forecasting.direction.records import CandleRecord, FactRecord, PredictionRecord
 from crypy.ledger import schema
 from crypy.marketdata.trade_bars import _COLUMNS as BAR_COLUMNS
 from crypy.marketdata.trade_files import _SCHEMA as TRADE_SCHEMA
 from crypy.models.artefact import Card
 from crypy.prediction_markets.plans import Reason
 from crypy.simulator import binance_archive, binance_rest, binance_stream
+from crypy.simulator.bybit_server import BYBIT_TARGETS
 from crypy.simulator.faults import KINDS
 from crypy.simulator.polymarket_server import POLYMARKET_TARGETS
 from crypy.simulator.settings import Ready
@@ -102,6 +118,16 @@ def test_every_public_name_is_documented() -> None:
         ("## Snapshot", Counters.__struct_fields__),
         ("## Snapshot", Account.__struct_fields__),
         ("## Snapshot", DistributionRow.__struct_fields__),
+        ("## Snapshot", DirectionReport.__struct_fields__),
+        ("## Snapshot", CandleMark.__struct_fields__),
+        ("## Snapshot", DirectionOutcome.__struct_fields__),
+        ("## Snapshot", DirectionForecast.__struct_fields__),
+        ("## Snapshot", DirectionCounts.__struct_fields__),
+        ("## Snapshot", ReliabilityBin.__struct_fields__),
+        ("## Snapshot", MemberWeight.__struct_fields__),
+        ("## Direction forecasts", CandleRecord.__struct_fields__),
+        ("## Direction forecasts", PredictionRecord.__struct_fields__),
+        ("## Direction forecasts", FactRecord.__struct_fields__),
         ("## The simulator's ready line", Ready.__struct_fields__),
     ],
 )
@@ -132,7 +158,7 @@ def test_every_event_of_the_log_is_documented() -> None:
 def test_every_fault_and_target_is_documented() -> None:
     page = (DOCS / "how-to.md").read_text("utf-8")
     known = set(code_spans(section(page, "## Make a venue misbehave")))
-    targets = {binance_archive.TARGET, binance_rest.TARGET, binance_stream.TARGET, *POLYMARKET_TARGETS}
+    targets = {binance_archive.TARGET, binance_rest.TARGET, binance_stream.TARGET, *POLYMARKET_TARGETS, *BYBIT_TARGETS}
     assert sorted((KINDS | targets) - known) == []
 
 

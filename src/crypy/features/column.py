@@ -34,11 +34,24 @@ class Memory(NamedTuple):
 
 
 class FeatureColumn:
-    """Values of one feature of one symbol by row. `newest` [1] is the last of them."""
+    """Values of one feature of one symbol by row. `newest` [1] is the last of them.
 
-    def __init__(self, feature: Feature, history: CandleHistory, columns: Mapping[Feature, FeatureColumn]) -> None:
-        """`columns` has those of the features that it needs. It begins with the first row held, cold."""
+    They lie in column `at` of `block`, among those of other features, so that a row of many features is read at once.
+    """
+
+    def __init__(
+        self,
+        feature: Feature,
+        history: CandleHistory,
+        columns: Mapping[Feature, FeatureColumn],
+        block: DenseRows,
+        at: int,
+    ) -> None:
+        """`columns` has those of the features that it needs. It begins with the first row held, cold; `block` begins there, too."""
         self.feature = feature
+        self.block = block
+        self.at = at
+        self.rows = history.first_row  # the number behind the last row
         self.memory: Floats = np.full(feature.memory_size, np.nan)
         self.seen = 0
         self.newest: Floats = np.empty(0)
@@ -47,46 +60,41 @@ class FeatureColumn:
         self._sources: tuple[CandleColumn | FeatureColumn, ...] = tuple(
             history.taken(one) if isinstance(one, str) else columns[one] for one in feature.inputs
         )
-        self._rows = DenseRows(1, history.first_row)
         self._apart = max(_LEAST_APART, feature.memory_size)
         self._kept: deque[Memory] = deque()
         self._kept_row = history.first_row
         self._keep()
 
     @property
-    def rows(self) -> int:
-        """The number behind the last row."""
-        return self._rows.rows
-
-    @property
     def first_row(self) -> int:
         """The first row still held."""
-        return max(self._rows.base, self._history.first_row)
+        return max(self.block.base, self._history.first_row)
 
     def values(self, first: int, stop: int) -> Floats:
         """Rows `[first, stop)`; a view, not to be written to. NaN where the feature is not warm. Raises `DataError` for rows not held."""
         if first < self.first_row:
             raise DataError(f"{self.feature.name}: row {first} is asked for, the first one held is {self.first_row}")
-        return self._rows.view(0, first, stop)
+        return self.view(first, stop)
 
     def view(self, first: int, stop: int) -> Floats:
         """As `values`, for folds that begin before the first row that others may ask for."""
-        return self._rows.view(0, first, stop)
+        base = self.block.base
+        if not base <= first <= stop <= self.rows:
+            raise DataError(f"rows {first} to {stop} are asked for, rows {base} to {self.rows} are held")
+        return self.block.values[self.at, first - base : stop - base]
 
     def fold_to(self, stop: int) -> None:
         """Fold the rows before `stop` that are new. The columns that it needs have them already.
 
         An error of the feature's own goes through, and the column stands where it last kept its memory.
         """
-        rows = self._rows
-        first = rows.rows
+        first, block = self.rows, self.block
         if stop == first:
             return
-        values, place = rows.values, first - rows.base
-        if place + stop - first > values.shape[1]:
-            rows.room(stop - first)
-            values = rows.values
-        out = values[0, place : place + stop - first]
+        if stop > block.rows:
+            block.reach(stop)
+            block.rows = stop
+        out = block.values[self.at, first - block.base : stop - block.base]
         try:
             if stop == first + 1 and self.seen:
                 self.feature.fold(self.memory, tuple([one.newest for one in self._sources]), out)
@@ -100,7 +108,7 @@ class FeatureColumn:
         except BaseException:
             self._return_to(self._kept[-1])
             raise
-        rows.rows = stop
+        self.rows = stop
         if stop - self._kept_row >= self._apart:
             self._keep()
 
@@ -136,7 +144,7 @@ class FeatureColumn:
 
     def forget(self, base: int) -> None:
         """Let go of the rows before this one; `begin_at` has been asked for it."""
-        self._rows.forget(base)
+        self.block.forget(base)
         self._renew()
 
     def _folded(self, memory: Floats, seen: int, first: int, stop: int, out: Floats) -> int:
@@ -160,12 +168,12 @@ class FeatureColumn:
         self.memory[:] = state.floats
         self._kept_row = self._kept[-1].row
         self.seen = state.seen
-        self._rows.rows = state.row
+        self.rows = state.row
         self._renew()
 
     def _renew(self) -> None:
-        place = self._rows.rows - self._rows.base
-        self.newest = self._rows.values[0, max(0, place - 1) : place]
+        place = self.rows - self.block.base
+        self.newest = self.block.values[self.at, max(0, place - 1) : place]
 
 
 def _unknown(given: tuple[Floats, ...]) -> int:

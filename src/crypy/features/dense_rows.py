@@ -13,7 +13,7 @@ _FIRST_ROOM = 256
 
 
 class DenseRows:
-    """`values` [column, place]: row r, from `base` on, is at place r - `base`; `rows` is the number behind the last."""
+    """`values` [column, place]: row r, from `base` on, is at place r - `base`; `rows` is the number behind the last that any column has."""
 
     __slots__ = ("base", "rows", "values")
 
@@ -30,11 +30,16 @@ class DenseRows:
     def room(self, count: int) -> Floats:
         """Places [column, count] behind the last row, to be filled; they are rows once `rows` says so."""
         held = self.rows - self.base
-        if held + count > self.values.shape[1]:
-            grown = np.empty((len(self.values), max(2 * self.values.shape[1], held + count)))
+        self.reach(self.rows + count)
+        return self.values[:, held : held + count]
+
+    def reach(self, stop: int) -> None:
+        """See to it that all rows before this one have their places."""
+        held, places = self.rows - self.base, stop - self.base
+        if places > self.values.shape[1]:
+            grown = np.empty((len(self.values), max(2 * self.values.shape[1], places)))
             grown[:, :held] = self.values[:, :held]
             self.values = grown
-        return self.values[:, held : held + count]
 
     def forget(self, base: int) -> None:
         """Let go of the rows before this one."""

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from crypy.domain.errors import ConfigError
 from crypy.features.column import FeatureColumn
+from crypy.features.dense_rows import DenseRows
 from crypy.features.feature import Feature
 from crypy.features.history import COLUMNS, CandleHistory
 from crypy.features.state import Plan, State
@@ -40,9 +41,10 @@ class FeatureStore:
 
     def _plan(self, state: State, symbol: str, history: CandleHistory) -> Plan:
         columns = state.features.setdefault(symbol, {})
-        for feature in self.order:
-            if feature not in columns:
-                columns[feature] = FeatureColumn(feature, history, columns)
+        new = [feature for feature in self.order if feature not in columns]
+        block = DenseRows(len(new), history.first_row)
+        for at, feature in enumerate(new):
+            columns[feature] = FeatureColumn(feature, history, columns, block, at)
         return Plan(tuple(columns[feature] for feature in self.order))
 
 

@@ -18,8 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
-import numba
-from numba.core import config
+# Intel's vector mathematics, where it is installed, serves long loops and leaves single rows to the system's: bits would depend on how many
+# rows are asked at once. It has to be said before numba is there.
+os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")
+
+import numba  # noqa: E402
+from numba.core import config  # noqa: E402
 
 P = ParamSpec("P")
 R = TypeVar("R")

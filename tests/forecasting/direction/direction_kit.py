@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypy.domain.events import Candle
-from crypy.features.log_return import LogReturn
+from crypy.features.indicators import LogReturn
 from crypy.forecasting.direction.predictor import Predictor
 from crypy.models.direction.learner import Learner, LearnerSettings
 from crypy.models.direction.market import Market

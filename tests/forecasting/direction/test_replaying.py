@@ -25,7 +25,7 @@ from crypy.forecasting.direction.replay_checks import (
     check_time,
 )
 from crypy.forecasting.direction.replaying import Recipe, Replayed, cut, replay
-from crypy.forecasting.direction.situation import Situations
+from crypy.models.direction.situation import Situations
 from crypy.marketdata.bars import Bars
 from crypy.models.direction.learner import Learner, LearnerSettings
 from crypy.models.direction.market import Market

@@ -17,7 +17,7 @@ from crypy.app.settings import Settings
 from crypy.domain.errors import ConfigError
 from crypy.domain.times import DAY_S, US_PER_S, iso, parse_time_us
 from crypy.forecasting.direction.records import TIMEFRAMES
-from crypy.forecasting.direction.situation import Situations
+from crypy.models.direction.situation import Situations
 from crypy.models.direction.inputs import DirectionInputs
 from crypy.models.direction.kinds import direction_kind, direction_kinds
 from crypy.models.direction.learner import Learner

@@ -25,7 +25,7 @@ from crypy.forecasting.direction.recorder import KINDS, LOCK, Recorder, files_of
 from crypy.forecasting.direction.records import TIMEFRAMES
 from crypy.forecasting.direction.replay_checks import Check, check_plausible, check_replay
 from crypy.forecasting.direction.replaying import Recipe, Replayed, common_time, cut, replay
-from crypy.forecasting.direction.situation import Situations
+from crypy.models.direction.situation import Situations
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.trade_locks import only_one
 from crypy.models.direction.kinds import direction_kind, direction_kinds

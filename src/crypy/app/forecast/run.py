@@ -31,7 +31,7 @@ from crypy.forecasting.direction.predictor import Predictor
 from crypy.forecasting.direction.recorder import Recorder, last_starts
 from crypy.forecasting.direction.records import SECONDS, PredictionRecord
 from crypy.forecasting.direction.service import DirectionService
-from crypy.forecasting.direction.situation import Situations
+from crypy.models.direction.situation import Situations
 from crypy.models.direction.market import Market
 from crypy.models.direction.port import Member
 from crypy.runtime.clocks import SystemClock

@@ -72,7 +72,7 @@ class Weights:
     >>> for _ in range(10):
     ...     weights.learn({"good": 0.6, "bad": 0.4}, yes=True)
     >>> {name: round(share, 3) for name, share in weights.shares(["good", "bad"]).items()}
-    {'bad': 0.001, 'good': 0.999}
+    {'bad': 0.017, 'good': 0.983}
     """
 
     def __init__(self, rewards: Rewards, log_ratios: Mapping[str, float] | None = None) -> None:

@@ -6,7 +6,8 @@ All symbols have the same rows: row i is the minute `[start_s + i * step_s, star
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -89,14 +90,16 @@ class Market:
                 raise DataError(
                     f"{candle.symbol}: the minute of {candle.open_time_us} us does not follow the market's last one"
                 )
-        for symbol, candle in candles.items():
-            self.state.raw[symbol].append(candle)
+        with self._whole_or_not():
+            for symbol, candle in candles.items():
+                self.state.raw[symbol].append(candle)
         self._store.compute(self.state)
 
     def extend(self, bars: Mapping[str, Bars]) -> None:
-        """Minutes of every symbol that follow the last row."""
-        for symbol in self.symbols:
-            self.state.raw[symbol].extend(bars[symbol])
+        """Minutes of every symbol that follow the last row. Raises `DataError` for others; nothing is taken then."""
+        with self._whole_or_not():
+            for symbol in self.symbols:
+                self.state.raw[symbol].extend(bars[symbol])
         self._store.compute(self.state)
 
     def column(self, symbol: str, name: str, first: int, stop: int) -> Floats:
@@ -115,6 +118,17 @@ class Market:
     def forget(self, keep: int) -> None:
         """Let go of all rows but the last `keep`."""
         self.state.forget(keep)
+
+    @contextmanager
+    def _whole_or_not(self) -> Generator[None]:
+        """All symbols take their rows, or none does."""
+        rows = self.rows
+        try:
+            yield
+        except DataError:
+            for history in self.state.raw.values():
+                history.cut(rows)
+            raise
 
 
 def _between(bars: Bars, first_s: int, last_s: int) -> Bars:
