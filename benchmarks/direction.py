@@ -71,14 +71,15 @@ def _of_many(
     served = [Perceptrons(settings, inputs, one) for one in each]
     single = [ManyNetworks(settings, inputs, {name: one[None] for name, one in own.items()}) for own in each]
 
-    def one_by_one(_: int) -> list[list[np.ndarray]]:
-        told: list[list[np.ndarray]] = []
+    known = np.ones((len(x), len(SYMBOLS)), np.bool_)
+
+    def one_by_one(_: int) -> list[np.ndarray]:
+        told: list[np.ndarray] = []
         for scaling, model in zip(scalings, served, strict=True):
-            z = scaling.scaled(x.copy())
-            told.append([model.chances(z[:, symbol], symbol) for symbol in range(len(SYMBOLS))])
+            told.append(model.chances(scaling.scaled(x.copy()), known))
         return told
 
-    np.testing.assert_allclose(many.chances(x)[:, :, 0].transpose(1, 2, 0), np.array(one_by_one(0))[:, :, 0], atol=5e-6)
+    np.testing.assert_allclose(many.chances(x)[:, :, 0].transpose(1, 2, 0), np.array(one_by_one(0))[:, 0], atol=5e-6)
     ways = {
         "vmap": lambda _: many.chances(x),
         "numba": one_by_one,

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from crypy.app.console import Console
 from crypy.app.data_side import DataSide
+from crypy.app.directions import Directions
 from crypy.app.market_side import MarketSide
 from crypy.app.recording import lag_status, recorder_agent
 from crypy.app.repairing import Repairing
@@ -34,8 +35,10 @@ def process_agents(
     road: Road,
     console: Console,
     recorder: Recorder | None = None,
+    directions: Directions | None = None,
 ) -> Iterator[Agent]:
-    """All long-running parts. The page and the terminal come first: whoever starts crypy can look in while history loads."""
+    """All long-running parts. The page and the terminal come first: whoever starts crypy can look in while history loads. Directions come last:
+    nothing of what trades waits for them."""
 
     async def history(context: AgentContext) -> None:
         with console.progress() as on_progress:
@@ -81,6 +84,8 @@ def process_agents(
     )
     if road.simulated and road.end_us is None:
         yield Agent("world", keep_time)
+    if directions is not None:
+        yield from directions.agents()
 
 
 def _feed_status(data: DataSide) -> Mapping[str, str]:

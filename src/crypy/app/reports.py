@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crypy.app.data_side import DataSide
+from crypy.app.directions import Directions
 from crypy.app.market_side import MarketSide
 from crypy.app.road import Road
 from crypy.domain.reports import Counters, Snapshot
@@ -15,13 +16,21 @@ from crypy.runtime.supervisor import Supervisor
 
 
 class ProcessReports:
-    """The dashboard's `Reports` of a whole process."""
+    """The dashboard's `Reports` of a whole process, with the directions of one that runs their forecaster."""
 
-    def __init__(self, road: Road, data: DataSide, markets: MarketSide, supervisor: Supervisor) -> None:
+    def __init__(
+        self,
+        road: Road,
+        data: DataSide,
+        markets: MarketSide,
+        supervisor: Supervisor,
+        directions: Directions | None = None,
+    ) -> None:
         self._road = road
         self._data = data
         self._markets = markets
         self._supervisor = supervisor
+        self._directions = directions
 
     def snapshot(self) -> Snapshot:
         """Everything as it is now."""
@@ -32,16 +41,18 @@ class ProcessReports:
             account=self._markets.account_now(),
             symbols=self._data.rows(),
             rows=self._markets.manager.report(),
+            directions=() if self._directions is None else self._directions.reports(),
             faults=self.faults(),
         )
 
     def counters(self) -> Counters:
         """What has happened since the start."""
+        own = 0 if self._directions is None else self._directions.counters().errors
         crashes = sum(agent.crash.count for agent in self._supervisor.agents if agent.crash is not None)
         return replace(
             self._markets.manager.counters,
             forecasts=self._markets.nexus.forecasts,
-            errors=self._markets.errors + self._markets.manager.counters.errors + crashes,
+            errors=self._markets.errors + self._markets.manager.counters.errors + own + crashes,
         )
 
     def faults(self) -> tuple[str, ...]:
@@ -68,6 +79,7 @@ class ProcessReports:
         counters, account = self.counters(), self._markets.account_now()
         return {
             "forecasts": counters.forecasts,
+            "directions": 0 if self._directions is None else self._directions.counters().forecasts,
             "markets": counters.markets,
             "decisions": counters.decisions,
             "orders": counters.orders,

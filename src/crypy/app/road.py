@@ -14,7 +14,8 @@ AnyClock = SystemClock | SimClock
 
 @dataclass(frozen=True, slots=True)
 class Road:
-    """Where the venues are and what time it is there. `kind` is the stream of trades they offer: aggTrade or trade."""
+    """Where the venues are and what time it is there. `kind` is the stream of trades they offer: aggTrade or trade. A simulator that serves no
+    Bybit leaves its addresses empty."""
 
     clock: AnyClock
     speed: float
@@ -27,6 +28,8 @@ class Road:
     gamma_url: str
     clob_url: str
     market_ws_url: str
+    bybit_rest_url: str
+    bybit_stream_url: str
     history_start_us: int | None
     end_us: int | None
 
@@ -49,6 +52,8 @@ class Road:
             gamma_url=settings.polymarket.gamma_url,
             clob_url=settings.polymarket.clob_url,
             market_ws_url=settings.polymarket.market_ws_url,
+            bybit_rest_url=settings.bybit.rest_url,
+            bybit_stream_url=settings.bybit.stream_url,
             history_start_us=history_start_us,
             end_us=None,
         )
@@ -69,6 +74,8 @@ class Road:
             gamma_url=ready.urls["gamma"],
             clob_url=ready.urls["clob"],
             market_ws_url=ready.urls["market_ws"],
+            bybit_rest_url=ready.urls.get("bybit_rest", ""),
+            bybit_stream_url=ready.urls.get("bybit_stream", ""),
             history_start_us=ready.history_start_us,
             end_us=ready.end_us,
         )

@@ -108,7 +108,7 @@ class ForecastSettings(msgspec.Struct, frozen=True):
 
     `wait_s` is how long a minute waits for the other symbols' candles. `warm_up_minutes` are fetched at the start. A forecast is FLAT where the
     greater chance is below `min_probability` or both are closer than `min_margin`. `weigh`, `calibrate` and `remember` switch what learns online: weights of
-    the models, calibration, pattern memory. `intra_s` is how often the running candle is forecast from where that is asked for.
+    the models, calibration, pattern memory. `intra_s` is how often the running candle is forecast from where that is asked for. With `in_up`, `crypy up` runs it beside the markets.
     """
 
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
@@ -122,6 +122,7 @@ class ForecastSettings(msgspec.Struct, frozen=True):
     calibrate: bool = True
     remember: bool = True
     intra_s: float = 10.0
+    in_up: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True):

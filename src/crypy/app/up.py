@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from crypy.app.agents import process_agents
 from crypy.app.console import Console
 from crypy.app.data_side import DataSide
+from crypy.app.directions import Directions
 from crypy.app.folders import data_folder
 from crypy.app.market_side import MarketSide
 from crypy.app.markets import dashboard_path
@@ -57,7 +58,8 @@ _SWITCH_S = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What was asked for on the command line; `None` leaves it to the settings. `for_s` is wall time."""
+    """What was asked for on the command line; `None` leaves it to the settings. `for_s` is wall time, `directions` whether their forecaster runs
+    too."""
 
     venue: str = "simulator"
     replay: Path | None = None
@@ -69,6 +71,7 @@ class UpOptions:
     config: Path | None = None
     quiet: bool = False
     record: bool = False
+    directions: bool | None = None
 
 
 def run_up(options: UpOptions) -> dict[str, Any]:
@@ -129,10 +132,11 @@ async def _run(
     stopping.then = supervisor.stop
     markets = MarketSide(settings, road, world, transport)
     data: DataSide | None = None
+    directions = Directions.of(settings, road, world, options.data_dir) if _has_directions(options, settings) else None
     try:
         manager = markets.manager
         data = DataSide(settings, road, world, transport, markets.nexus, manager.on_close, manager.references.seed)
-        reports = ProcessReports(road, data, markets, supervisor)
+        reports = ProcessReports(road, data, markets, supervisor, directions)
         page_port = settings.dashboard.port if options.port is None else options.port
         dashboard = DashboardServer(reports, wall, settings.dashboard.host, page_port)
         terminal_port = settings.terminal.port if options.terminal_port is None else options.terminal_port
@@ -144,7 +148,9 @@ async def _run(
             async with supervisor:
                 ending = asyncio.ensure_future(_end_after(options.for_s, supervisor))
                 try:
-                    for agent in process_agents(data, markets, dashboard, terminal, world, road, console, recorder):
+                    for agent in process_agents(
+                        data, markets, dashboard, terminal, world, road, console, recorder, directions
+                    ):
                         if not await supervisor.start(agent):
                             break
                         if agent.name == "dashboard":
@@ -162,6 +168,8 @@ async def _run(
             page_note.unlink(missing_ok=True)
         return summary
     finally:
+        if directions is not None:
+            await directions.close()
         if data is not None:
             await asyncio.to_thread(data.close)
         await asyncio.to_thread(markets.close)
@@ -195,6 +203,10 @@ async def _road(
             await process.stop()
 
 
+def _has_directions(options: UpOptions, settings: Settings) -> bool:
+    return settings.forecast.in_up if options.directions is None else options.directions
+
+
 def _real_road(options: UpOptions, settings: Settings, data_dir: Path) -> tuple[Road, World]:
     asked = {name.strip() for name in options.venue.split(",")}
     if asked != {"binance", "polymarket"}:
@@ -214,6 +226,12 @@ def _simulation(options: UpOptions, settings: Settings, data_dir: Path) -> tuple
     if not 0 < options.speed < float("inf"):
         raise ConfigError(f"--speed {options.speed:g}: it must be above 0 (1 is real time)")
     serve = ServeSettings(symbols=settings.data.symbols, seed=settings.simulator.seed, speed=options.speed)
+    if _has_directions(options, settings):
+        if options.replay is not None:
+            raise ConfigError(
+                "a recording has no past that directions could be forecast from: say --no-directions with --replay"
+            )
+        serve = replace(serve, venues=(*serve.venues, "bybit"))
     if options.replay is not None:
         folder = options.replay.resolve()
         if not folder.is_dir():

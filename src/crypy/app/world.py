@@ -125,6 +125,10 @@ class World:
         return self.folder / "models" / "baseline"
 
     @property
+    def forecast_dir(self) -> Path:
+        return self.folder / "forecast"
+
+    @property
     def ledger_url(self) -> str:
         return f"sqlite:///{self.folder / 'ledger-paper.db'}"
 

@@ -20,6 +20,14 @@ def up(
     record: Annotated[
         bool, typer.Option("--record", help="Record everything that is heard, to be replayed later.")
     ] = False,
+    directions: Annotated[
+        bool | None,
+        typer.Option(
+            "--directions/--no-directions",
+            help="Forecast the direction of Bybit's next candles, too (default: the settings').",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -41,6 +49,7 @@ def up(
         config=config,
         quiet=as_json,
         record=record,
+        directions=directions,
     )
     summary = run_up(options)
     if as_json:

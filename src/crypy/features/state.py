@@ -40,11 +40,12 @@ class State:
     raw: Mapping[str, CandleHistory]
     trade: Any = None  # whatever the trading side keeps there; features do not look
     features: dict[str, dict[Feature, FeatureColumn]] = field(default_factory=dict[str, dict[Feature, FeatureColumn]])
-    # What each store computes, by symbol; `turn` counts the times that rows were taken back.
+    # What each store computes, by symbol; `turn` counts the times that rows were taken back, `layout` those that columns were.
     plans: WeakKeyDictionary[FeatureStore, dict[str, Plan]] = field(
         default_factory=lambda: WeakKeyDictionary[Any, dict[str, Plan]](), repr=False
     )
     turn: int = 0
+    layout: int = 0
 
     def value(self, symbol: str, feature: Feature) -> float:
         """The newest value, NaN where there is none yet."""
@@ -116,6 +117,7 @@ class State:
                 # Asked for first meanwhile: it has folded a row that is none.
                 del columns[feature]
                 self.plans.clear()
+                self.layout += 1
             for feature, memory in before.items():
                 columns[feature].return_to(memory)
         for symbol, count in rows.items():

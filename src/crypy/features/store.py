@@ -33,10 +33,11 @@ class FeatureStore:
             plan = plans.get(symbol)
             if plan is None:
                 plan = plans[symbol] = self._plan(state, symbol, history)
-            if plan.done != (history.rows, state.turn):
+            rows = history.rows
+            if plan.done != (rows, state.turn):
                 for column in plan.columns:
-                    column.fold_to(history.rows)
-                plan.done = (history.rows, state.turn)
+                    column.fold_to(rows)
+                plan.done = (rows, state.turn)
         return state
 
     def _plan(self, state: State, symbol: str, history: CandleHistory) -> Plan:

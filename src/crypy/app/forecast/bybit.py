@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +14,7 @@ from crypy.app.settings import BybitSettings
 from crypy.domain.errors import ConfigError, Incomplete, Rejected, Unavailable
 from crypy.domain.events import Candle
 from crypy.domain.ports import Transport
+from crypy.domain.times import US_PER_S
 from crypy.runtime.clocks import SimClock, SystemClock
 from crypy.runtime.transport import NetTransport
 from crypy.simulator.settings import Ready
@@ -46,10 +47,13 @@ class BybitRoad:
     @classmethod
     def to_venue(cls, settings: BybitSettings) -> BybitRoad:
         """The hosts named in the settings, on the wall's time."""
+        return cls.on(SystemClock(), 1.0, settings.rest_url, settings.stream_url, settings)
+
+    @classmethod
+    def on(cls, clock: AnyClock, speed: float, rest_url: str, stream_url: str, settings: BybitSettings) -> BybitRoad:
+        """A Bybit at these addresses on a clock that somebody has."""
         category = cast(Category, settings.category)  # the settings' check has seen to that
-        return cls(
-            SystemClock(), 1.0, settings.rest_url, settings.stream_url, category, patience_of(settings.ping_s, 1.0)
-        )
+        return cls(clock, speed, rest_url, stream_url, category, patience_of(settings.ping_s, speed))
 
     @classmethod
     async def to_simulator(cls, control_url: str, settings: BybitSettings) -> BybitRoad:
@@ -63,9 +67,7 @@ class BybitRoad:
         if "bybit_rest" not in ready.urls:
             raise ConfigError(f"the simulator at {control_url} does not serve Bybit; start it with --venues bybit")
         clock = SimClock(ready.epoch_us, ready.wall_us, ready.speed)
-        category = cast(Category, settings.category)
-        patience = patience_of(settings.ping_s, ready.speed)
-        return cls(clock, ready.speed, ready.urls["bybit_rest"], ready.urls["bybit_stream"], category, patience)
+        return cls.on(clock, ready.speed, ready.urls["bybit_rest"], ready.urls["bybit_stream"], settings)
 
     def candles(self, transport: Transport) -> BybitCandles:
         """Bybit's past."""
@@ -100,16 +102,28 @@ def patience_of(ping_s: float, speed: float) -> Patience:
 async def last_candles(candles: BybitCandles, symbol: str, interval_s: int, count: int) -> tuple[Candle, ...]:
     """The last closed candles of a symbol, at least one. Raises `ConfigError` for a symbol that the venue does not know, `Incomplete` for one without a
     past, `Unavailable` where the venue stays away."""
+    return await _some(candles, symbol, candles.latest(symbol, interval_s, count))
+
+
+async def minutes_since(
+    candles: BybitCandles, symbols: Sequence[str], start_s: int, end_s: int
+) -> dict[str, tuple[Candle, ...]]:
+    """The closed minutes in `[start_s, end_s)` of each symbol; errors as `last_candles`.
+
+    One range for all: a symbol that is answered a minute later would begin a minute later, behind a hole that is none.
+    """
+    start_us, end_us = start_s * US_PER_S, end_s * US_PER_S
+    found = await asyncio.gather(
+        *(_some(candles, symbol, candles.candles(symbol, _MINUTE_S, start_us, end_us)) for symbol in symbols)
+    )
+    return dict(zip(symbols, found, strict=True))
+
+
+async def _some(candles: BybitCandles, symbol: str, answer: Awaitable[tuple[Candle, ...]]) -> tuple[Candle, ...]:
     try:
-        found = await candles.latest(symbol, interval_s, count)
+        found = await answer
     except Rejected as error:
         raise ConfigError(f"Bybit ({candles.category}) refuses {symbol}: {error}") from error
     if not found:
         raise Incomplete(f"Bybit ({candles.category}) has no candles of {symbol}", (symbol,))
     return found
-
-
-async def last_minutes(candles: BybitCandles, symbols: Sequence[str], count: int) -> dict[str, tuple[Candle, ...]]:
-    """The last `count` closed minutes of each symbol; errors as `last_candles`."""
-    found = await asyncio.gather(*(last_candles(candles, symbol, _MINUTE_S, count) for symbol in symbols))
-    return dict(zip(symbols, found, strict=True))

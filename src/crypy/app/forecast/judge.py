@@ -17,12 +17,12 @@ from crypy.app.settings import Settings
 from crypy.domain.errors import ConfigError
 from crypy.domain.times import DAY_S, US_PER_S, iso, parse_time_us
 from crypy.forecasting.direction.records import TIMEFRAMES
-from crypy.models.direction.situation import Situations
 from crypy.models.direction.inputs import DirectionInputs
 from crypy.models.direction.kinds import direction_kind, direction_kinds
 from crypy.models.direction.learner import Learner
 from crypy.models.direction.market import Market
 from crypy.models.direction.port import Member
+from crypy.models.direction.situation import Situations
 from crypy.runtime.clocks import SystemClock
 from crypy.training.direction.calls import Calls
 from crypy.training.direction.evaluation import Asked, DirectionEvaluation, evaluate

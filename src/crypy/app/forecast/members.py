@@ -1,4 +1,4 @@
-"""Which direction models a verb means: those that crypy ships, versions of the registry, artefact folders."""
+"""Which direction models a verb means: those that crypy ships, versions of the registry, artefact folders, and density models asked for a direction."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Final
 from crypy.app.model.data import models_folder
 from crypy.domain.errors import ConfigError
 from crypy.models.artefact import CARD, read_card
+from crypy.models.direction.density import DensityDirection
 from crypy.models.direction.loading import load_member
 from crypy.models.direction.port import Member
 from crypy.training.registry import ModelVersion, Registry, card_fingerprint
 
 SHIPPED: Final = "shipped"
+# Before the name of a density model that is to be asked for directions.
+DENSITY: Final = "density:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,9 @@ def members_of(
 ) -> list[NamedMember]:
     """The models named, or without any name all of the registry, that forecast some of these timeframes and know no other symbols than these.
 
-    A name is `shipped`, NAME or NAME:VERSION of the registry, an artefact's folder, or a folder of such folders. Raises `ConfigError` for a name
-    that nothing has or a model that does not suit, `DataError` for an artefact that cannot be read.
+    A name is `shipped`, NAME or NAME:VERSION of the registry, an artefact's folder, or a folder of such folders; `density:NAME[:VERSION]` is a
+    density model of the registry, asked for the direction of each timeframe. Raises `ConfigError` for a name that nothing has or a model that does
+    not suit, `DataError` for an artefact that cannot be read.
     """
     registry = Registry(models_folder(data_dir))
     known = tuple(symbols)
@@ -46,6 +50,8 @@ def members_of(
     for name in names:
         if name == SHIPPED:
             found += [_of_version(registry, one) for one in suiting if one.is_shipped]
+        elif name.startswith(DENSITY):
+            found += _of_density(registry, registry.find(name.removeprefix(DENSITY)), known, timeframes_s)
         elif Path(name).is_dir():
             found += [_of_folder(folder) for folder in _artefacts(Path(name))]
         else:
@@ -64,6 +70,19 @@ def members_of(
 
 def _of_version(registry: Registry, one: ModelVersion) -> NamedMember:
     return _named(registry.load_member(one), one.kind, one.fit_end_s, one.fingerprint)
+
+
+def _of_density(
+    registry: Registry, one: ModelVersion, known: Sequence[str], timeframes_s: Sequence[int]
+) -> list[NamedMember]:
+    """One member a timeframe over one and the same model, under names that differ by it."""
+    if foreign := [symbol for symbol in one.symbols if symbol not in known]:
+        raise ConfigError(
+            f"{DENSITY}{one.ref} forecasts {', '.join(one.symbols)}, and {', '.join(foreign)} is not followed; follow all of them, or leave it away"
+        )
+    model = registry.load(one)
+    members = [DensityDirection(model, each) for each in timeframes_s]
+    return [_named(member, one.kind, one.fit_end_s, one.fingerprint) for member in members]
 
 
 def _of_folder(folder: Path) -> NamedMember:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import asdict, replace
@@ -56,15 +56,19 @@ class ForecastProcess:
             "forecaster",
             self.service.run,
             status=self.service.status,
-            knobs=self._knobs(),
-            commands=(Command("last", "the last forecast of each symbol and timeframe", self._last),),
+            knobs=flat_knobs(lambda: self.service.predictor.flat, self.be_flat),
+            commands=(last_command(self.last),),
         )
-        yield Agent("bybit", self._run_feed, status=self._feed_status)
+        yield Agent("bybit", self.run_feed, status=self.feed_status)
 
     @property
     def reconnects(self) -> int:
         """Connections after the first one."""
         return max(0, self._connects + (self.feed.statistics().connects if self.feed is not None else 0) - 1)
+
+    def be_flat(self, rule: FlatRule) -> None:
+        """Use another rule of FLAT from the next forecast on."""
+        self.service.predictor.flat = rule
 
     def counters(self) -> Counters:
         """For the page."""
@@ -102,7 +106,8 @@ class ForecastProcess:
             "faults": self.faults(supervisor),
         }
 
-    async def _run_feed(self, context: AgentContext) -> None:
+    async def run_feed(self, context: AgentContext) -> None:
+        """Follow Bybit's minutes until cancelled."""
         service = self.service
         feed = self._road.feed(
             self._transport, self._candles, service.predictor.market.symbols, service.on_candle, service.on_correction,
@@ -131,7 +136,8 @@ class ForecastProcess:
         if isinstance(gap, CandleGap):
             self.service.on_gap(gap.symbol, gap.first_open_us, gap.last_open_us)
 
-    def _feed_status(self) -> Mapping[str, str]:
+    def feed_status(self) -> Mapping[str, str]:
+        """What the terminal shows of the feed."""
         if self.feed is None:
             return {}
         told = self.feed.statistics()
@@ -145,7 +151,8 @@ class ForecastProcess:
             "lag": f"{told.lag_us / 1e3:.1f} ms",
         }
 
-    def _last(self) -> list[Row]:
+    def last(self) -> list[Row]:
+        """The last forecast of each symbol and timeframe."""
         rows: list[Row] = []
         for report in self.service.reports():
             if report.forecast is not None:
@@ -160,16 +167,22 @@ class ForecastProcess:
                 )  # fmt: skip
         return rows
 
-    def _knobs(self) -> list[Knob[Any]]:
-        predictor = self.service.predictor
 
-        def turn(name: str) -> Knob[float]:
-            def set_value(value: float) -> None:
-                predictor.flat = replace(predictor.flat, **{name: value})
+def last_command(last: Callable[[], list[Row]]) -> Command:
+    """The terminal's verb that shows the last forecasts."""
+    return Command("last", "the last forecast of each symbol and timeframe", last)
 
-            return Knob(name, lambda: getattr(predictor.flat, name), set_value, number(0.0, 1.0), _HELP[name])
 
-        return [turn(name) for name in FlatRule.__struct_fields__]
+def flat_knobs(rule: Callable[[], FlatRule], use: Callable[[FlatRule], object]) -> list[Knob[float]]:
+    """A knob for each number of the rule of FLAT, which `rule` gives and `use` takes."""
+
+    def turn(name: str) -> Knob[float]:
+        def set_value(value: float) -> None:
+            use(replace(rule(), **{name: value}))
+
+        return Knob(name, lambda: getattr(rule(), name), set_value, number(0.0, 1.0), _HELP[name])
+
+    return [turn(name) for name in FlatRule.__struct_fields__]
 
 
 _HELP = {

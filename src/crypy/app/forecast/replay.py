@@ -25,13 +25,13 @@ from crypy.forecasting.direction.recorder import KINDS, LOCK, Recorder, files_of
 from crypy.forecasting.direction.records import TIMEFRAMES
 from crypy.forecasting.direction.replay_checks import Check, check_plausible, check_replay
 from crypy.forecasting.direction.replaying import Recipe, Replayed, common_time, cut, replay
-from crypy.models.direction.situation import Situations
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.trade_locks import only_one
 from crypy.models.direction.kinds import direction_kind, direction_kinds
 from crypy.models.direction.learner import Learner
 from crypy.models.direction.market import Market
 from crypy.models.direction.port import Member
+from crypy.models.direction.situation import Situations
 from crypy.training.direction.evaluation import DirectionEvaluation
 from crypy.training.direction.folds import Folds, Span, fold_edges
 

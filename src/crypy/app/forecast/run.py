@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
 from crypy.app.console import Console
 from crypy.app.folders import data_folder
-from crypy.app.forecast.bybit import BybitRoad, last_minutes
-from crypy.app.forecast.learning import flat_rule, learner_settings
-from crypy.app.forecast.members import NamedMember, members_of
+from crypy.app.forecast.bybit import BybitRoad
+from crypy.app.forecast.opening import models_of, open_process
 from crypy.app.forecast.page import DirectionReports
 from crypy.app.forecast.process import ForecastProcess
-from crypy.app.forecast.warming import STEP_S, minutes_needed, rows_needed, warmth_of
-from crypy.app.settings import ForecastSettings, Settings, load_settings
+from crypy.app.settings import Settings, load_settings
 from crypy.app.settings_checks import mistakes, port_in_range
 from crypy.dashboard.server import DashboardServer
 from crypy.domain.errors import ConfigError, StateError
-from crypy.domain.times import US_PER_S
-from crypy.forecasting.direction.keeping import Keeping
-from crypy.forecasting.direction.predictor import Predictor
-from crypy.forecasting.direction.recorder import Recorder, last_starts
-from crypy.forecasting.direction.records import SECONDS, PredictionRecord
-from crypy.forecasting.direction.service import DirectionService
-from crypy.models.direction.situation import Situations
-from crypy.models.direction.market import Market
-from crypy.models.direction.port import Member
+from crypy.forecasting.direction.recorder import Recorder
+from crypy.forecasting.direction.records import PredictionRecord
 from crypy.runtime.clocks import SystemClock
 from crypy.runtime.directory import Directory
 from crypy.runtime.supervisor import Supervisor
@@ -41,9 +32,6 @@ from crypy.runtime.terminal import Terminal
 from crypy.runtime.transport import NetTransport
 
 log = structlog.get_logger()
-
-# A week: what passed before is not written down any more.
-_MOST_MINUTES: Final = 10_080
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +74,7 @@ def describe(options: RunOptions) -> dict[str, Any]:
                 "symbols": list(one.member.symbols),
                 "timeframe_s": one.member.timeframe_s,
             }
-            for name, one in _members(options, chosen).items()
+            for name, one in models_of(chosen, options.data_dir).items()
         ],
     }
 
@@ -112,12 +100,6 @@ def _settings(options: RunOptions) -> Settings:
     return replace(settings, forecast=chosen)
 
 
-def _members(options: RunOptions, chosen: ForecastSettings) -> dict[str, NamedMember]:
-    """The models by name."""
-    timeframes_s = [SECONDS[one] for one in SECONDS if one in chosen.timeframes]
-    return {one.name: one for one in members_of(chosen.models, chosen.symbols, timeframes_s, options.data_dir)}
-
-
 async def _run(options: RunOptions, tell: Callable[[PredictionRecord], object]) -> dict[str, Any]:
     settings = _settings(options)
     data_dir, folder = data_folder(options.data_dir), folder_of(options)
@@ -138,7 +120,10 @@ async def _run(options: RunOptions, tell: Callable[[PredictionRecord], object]) 
                 else BybitRoad.to_venue(settings.bybit)
             )
             transport = await opened.enter_async_context(NetTransport(road.clock))
-            process = await _process(options, settings, road, transport, recorder, console, tell)
+            process = await open_process(
+                settings.forecast, road, transport, recorder, options.data_dir,
+                all_candles=options.all_candles, say=console.say, tell=tell,
+            )  # fmt: skip
             return await _serve(options, settings, data_dir, folder, road, process, console, stopping)
     except asyncio.CancelledError:
         raise StateError("stopped before everything was running") from None
@@ -152,73 +137,6 @@ class _Stopping:
 
     def __call__(self) -> None:
         self.then()
-
-
-async def _process(
-    options: RunOptions,
-    settings: Settings,
-    road: BybitRoad,
-    transport: NetTransport,
-    recorder: Recorder,
-    console: Console,
-    tell: Callable[[PredictionRecord], object],
-) -> ForecastProcess:
-    """The warm service, ready for its feed."""
-    chosen = settings.forecast
-    timeframes_s = [SECONDS[one] for one in SECONDS if one in chosen.timeframes]
-    named = await asyncio.to_thread(_members, options, chosen)
-    recorded = {kind: await asyncio.to_thread(last_starts, recorder.folder, kind) for kind in ("candles", "facts")}
-    answered = await asyncio.to_thread(last_starts, recorder.folder, "predictions")
-    candles = road.candles(transport)
-    members = {name: one.member for name, one in named.items()}
-    situation = Situations(timeframes_s) if chosen.remember else None
-    usual = max(chosen.warm_up_minutes, _looks_back(members.values(), situation, chosen.symbols))
-    now_s = await candles.server_time_us() // US_PER_S
-    count = minutes_needed(recorded, now_s, usual, max(_MOST_MINUTES, usual))
-    console.say(f"warming up on {count} minutes of {', '.join(chosen.symbols)}")
-    warmth = warmth_of(await last_minutes(candles, chosen.symbols, count), timeframes_s, recorded)
-    keeping, learns = Keeping(recorder.folder), learner_settings(chosen)
-    pairs = {(symbol, one.member.timeframe_s) for one in named.values() for symbol in one.member.symbols}
-    learners = {pair: await asyncio.to_thread(keeping.load, *pair, learns) for pair in sorted(pairs)}
-    market = Market(chosen.symbols, next(iter(warmth.bars.values())).start_s, STEP_S)
-    predictor = Predictor(
-        market,
-        members,
-        learners,
-        flat_rule(chosen),
-        road.clock.now_us,
-        situation=situation,
-        answered=answered,
-        timeframes_s=timeframes_s,
-        keep=usual,
-    )
-    market.extend(warmth.bars)
-    service = DirectionService(
-        predictor, learners, recorder, keeping, road.clock, wait_s=chosen.wait_s * road.speed,
-        intra_s=chosen.intra_s if options.all_candles else 0.0, recorded=warmth.recorded, tell=tell, speed=road.speed,
-    )  # fmt: skip
-    service.begin(warmth.rows)
-    return ForecastProcess(service, road, transport, candles, only_closed=not options.all_candles)
-
-
-@runtime_checkable
-class _LooksBack(Protocol):
-    """A member that needs more minutes than the features it wants."""
-
-    @property
-    def rows_needed(self) -> int: ...
-
-
-def _looks_back(members: Iterable[Member], situation: Situations | None, symbols: Sequence[str]) -> int:
-    """Minutes until everything that is asked for is warm."""
-    probe = Market(symbols, 0, STEP_S)
-    own = 1
-    for member in members:
-        member.prepare(probe)
-        own = max(own, member.rows_needed if isinstance(member, _LooksBack) else 1)
-    if situation is not None:
-        situation.prepare(probe)
-    return max(own, rows_needed(probe.features))
 
 
 async def _serve(

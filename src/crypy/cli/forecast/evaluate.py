@@ -35,7 +35,7 @@ def evaluate(
     models: Annotated[
         str,
         typer.Option(
-            help="With --source: 'shipped', names in the registry, artefact folders, or kinds, which walk forward; separated by commas."
+            help="With --source: 'shipped', names in the registry (density:NAME of a density model), artefact folders, or kinds, which walk forward; separated by commas."
         ),
     ] = "",
     folds: Annotated[int, typer.Option(help="Parts of the range; kinds are fitted anew before each.")] = 1,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from crypy.cli.options import AsJson, ConfigFile, DataDir, parse_span_s, print_json
+from crypy.domain.errors import CrypyError
 
 
 def run(
@@ -17,7 +18,8 @@ def run(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "--models", help="NAME, NAME:VERSION, a folder, or shipped; may be given again (default: all that suit)."
+            "--models",
+            help="shipped, NAME, NAME:VERSION, a folder, or density:NAME for a density model; with commas between them or given again (default: all that suit).",
         ),
     ] = None,
     folder: Annotated[
@@ -53,7 +55,7 @@ def run(
     options = RunOptions(
         symbols=symbols,
         timeframes=timeframes,
-        models=tuple(models or ()),
+        models=tuple(name.strip() for given in models or () for name in given.split(",") if name.strip()),
         folder=folder,
         for_s=parse_span_s(span) if span else None,
         all_candles=all_candles,
@@ -82,12 +84,17 @@ def run(
 
 
 def _tell_devices(described: Callable[[], dict[str, Any]], as_json: bool) -> None:
-    """JAX first: whoever asks about devices may have no models yet."""
+    """JAX first: whoever asks about devices may have no models yet. What keeps the rest from running is told beside them, and fails the verb."""
     from crypy.app.forecast.devices import report_devices
 
     devices = report_devices()
     if as_json:
-        print_json({**described(), "devices": devices.as_json()})
+        try:
+            would_run = described()
+        except CrypyError as error:
+            print_json({"models": [], "problem": str(error), "devices": devices.as_json()})
+            raise
+        print_json({**would_run, "devices": devices.as_json()})
         return
     typer.echo(str(devices))
     for one in described()["models"]:

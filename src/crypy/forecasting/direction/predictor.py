@@ -68,7 +68,7 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class Close(msgspec.Struct, frozen=True):
-    """All that a closed minute gave. `end_s` is its end; `took_us` what the answers took. Of a correction, `late` minutes were unknown before and
+    """All that a closed minute gave. `end_s` is its end; `took_us` what the answers took on the wall. Of a correction, `late` minutes were unknown before and
     `corrected` ones said something else."""
 
     end_s: int
@@ -85,7 +85,8 @@ class Predictor:
     """Forecasts the next candle of some symbols and timeframes at each close.
 
     `members` are known to learners and records by their names here (`NAME:VERSION` of the registry). `learners` has the fold over closes of each (symbol, timeframe_s) that is forecast. `answered` has the start, in milliseconds, of the last candle
-    that was forecast from already (before a restart): no candle is forecast from twice. `now_us` is the clock.
+    that was forecast from already (before a restart): no candle is forecast from twice. `now_us` is the clock, which runs
+    `speed` times as fast as the wall's: what an answer takes is told in the wall's time.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Predictor:
         answered: Mapping[Pair, int] | None = None,
         timeframes_s: Sequence[int] = TIMEFRAMES_S,
         keep: int = KEEP,
+        speed: float = 1.0,
     ) -> None:
         """Raises `ConfigError` for a member of a symbol or timeframe that is not followed."""
         self.market = market
@@ -112,6 +114,7 @@ class Predictor:
         self._situation = situation
         self._answered = dict(answered or {})
         self._keep = keep
+        self._speed = speed
         self._pending: list[tuple[Pair, int, int]] = []
         for name, member in members.items():
             odd = set(member.symbols) - set(market.symbols)
@@ -144,7 +147,7 @@ class Predictor:
         skipped: list[Skipped] = []
         for timeframe_s in self._ending(end_s):
             self._forecast(timeframe_s, row, arrived_us, predictions, skipped)
-        took_us = self._now_us() - begun_us
+        took_us = self._wall_us(self._now_us() - begun_us)
         made, facts = self._records(row)
         self._pending = [
             ((fact.symbol, timeframe_s), fact.candle_ts // MS_PER_S, outcome_of(fact.close_prev, fact.close_curr))
@@ -286,12 +289,15 @@ class Predictor:
             version=version,
             horizon_s=timeframe_s,
             made_us=made_us,
-            latency_us=max(0, made_us - arrived_us),
+            latency_us=self._wall_us(max(0, made_us - arrived_us)),
             missing=int(sum(market.column(one, "missing", first, market.rows).sum() for one in market.symbols)),
             members=dict(answer.members),
             evidence=answer.evidence,
             intra=intra,
         )
+
+    def _wall_us(self, span_us: int) -> int:
+        return round(span_us / self._speed)
 
     def _records(self, row: int) -> tuple[tuple[CandleRecord, ...], list[tuple[int, list[FactRecord]]]]:
         """Candles and facts of all timeframes that end with a row."""

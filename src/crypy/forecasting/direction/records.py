@@ -43,7 +43,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     `p_up` and `p_down` are what counts (calibrated where that is on), `raw_p_up` and `raw_p_down` stand before calibration. `horizon_s` is
     the length of the candle forecast. `made_us` is the clock's time of the answer in microseconds UTC, `latency_us` what it took from the
-    candle's arrival. `missing` counts candles that could not be had among those just before. `members` has each member's
+    candle's arrival on the wall, however fast the clock runs. `missing` counts candles that could not be had among those just before. `members` has each member's
     (p_up, p_down, weight); `evidence` is how many situations stand behind that of the pattern memory. `intra` marks a forecast made before the candle closed: no evaluation counts it.
     """
 

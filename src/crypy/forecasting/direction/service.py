@@ -42,7 +42,7 @@ _AGAIN_S: Final = 5.0
 class DirectionService:
     """Forecasts while `run` runs; `begin` comes first.
 
-    `learners` are those of the predictor, which `keeping` writes. `tell` hears of every forecast, intra-candle ones too, in the thread that writes. `speed` is how fast the clock runs against the wall's, in which latencies are told. `recorded` has the start
+    `learners` are those of the predictor, which `keeping` writes. `tell` hears of every forecast, intra-candle ones too, in the thread that writes. `recorded` has the start
     of the last candle and fact that stand in the files, in milliseconds: what closed since, while nobody was there, is written by `begin`.
     """
 
@@ -58,7 +58,6 @@ class DirectionService:
         intra_s: float = 0.0,
         recorded: Mapping[str, Mapping[Pair, int]] | None = None,
         tell: Callable[[PredictionRecord], object] = lambda _: None,
-        speed: float = 1.0,
     ) -> None:
         self.predictor = predictor
         self.counts = Counts()
@@ -68,7 +67,6 @@ class DirectionService:
         self._keeping = keeping
         self._clock = clock
         self._tell = tell
-        self._speed = speed
         self._recorded = {kind: dict(known) for kind, known in (recorded or {}).items()}
         self._intra_us = round(intra_s * US_PER_S)
         self._intra_due_us = 0
@@ -141,11 +139,11 @@ class DirectionService:
 
     def latency(self) -> Latency:
         """From a candle's arrival to the answer, over the last hundred thousand forecasts."""
-        return Latency.of(self._latencies, self._speed)
+        return Latency.of(self._latencies)
 
     def close_time(self) -> Latency:
         """What a close takes from the minute's last candle to the answers of all models, symbols and timeframes, over the last hundred thousand closes."""
-        return Latency.of(self._took, self._speed)
+        return Latency.of(self._took)
 
     def files(self) -> RecorderStatus:
         """What was written and what waits."""

@@ -17,15 +17,15 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     max: int
 
     @classmethod
-    def of(cls, values: Collection[int], speed: float = 1.0) -> Self:
-        """Of microseconds of a clock that runs `speed` times as fast as the wall's.
+    def of(cls, values: Collection[int]) -> Self:
+        """Of microseconds.
 
-        >>> Latency.of([100, 300, 200], speed=2.0)
-        Latency(p50=100, p99=149, max=150)
+        >>> Latency.of([100, 300, 200])
+        Latency(p50=200, p99=298, max=300)
         """
         if not values:
             return cls(p50=0, p99=0, max=0)
-        p50, p99, most = (np.quantile(np.array(values), (0.5, 0.99, 1.0)) / speed).astype(int).tolist()
+        p50, p99, most = np.quantile(np.array(values), (0.5, 0.99, 1.0)).astype(int).tolist()
         return cls(p50=p50, p99=p99, max=most)
 
 

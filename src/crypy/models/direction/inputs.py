@@ -18,6 +18,7 @@ from crypy.domain.errors import ConfigError, DataError, SchemaMismatch
 from crypy.features.catalogue import Spec, feature_of, spec_of
 from crypy.features.feature import Feature
 from crypy.models.direction.market import STEP_S, Market
+from crypy.models.direction.one_row import OneRow, others_mean, whole
 from crypy.models.direction.port import TIMEFRAMES_S
 
 Floats = NDArray[np.float64]
@@ -98,6 +99,11 @@ class DirectionInputs(msgspec.Struct, frozen=True, dict=True):
         """For `Market.want`."""
         return tuple(dict.fromkeys(self.features))
 
+    @cached_property
+    def looks_at(self) -> str:
+        """SHA-256 of symbols and columns: the same for models whose timeframes alone differ."""
+        return hashlib.sha256(msgspec.json.encode((self.symbols, self.columns), order="sorted")).hexdigest()
+
     def fingerprint(self) -> str:
         """SHA-256 of the layout, the same on every machine."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
@@ -129,12 +135,34 @@ class DirectionInputs(msgspec.Struct, frozen=True, dict=True):
             raise DataError(
                 f"rows {rows.min()} to {rows.max()} are asked for, the market holds {market.first_row} to {market.rows - 1}"
             )
+        if len(rows) == 1 and (found := self._of_one(market, int(rows[0]))):
+            return found
         x = np.empty((len(rows), len(self.symbols), self.width), np.float32)
         for first in range(0, len(rows), _CHUNK):
             self._fill(market, rows[first : first + _CHUNK], x[first : first + _CHUNK])
-        finite = np.isfinite(x)
-        x[~finite] = 0.0
-        return x, np.asarray(finite.all(axis=2))
+        return whole(x)
+
+    def _of_one(self, market: Market, row: int) -> tuple[Singles, Bools] | None:
+        """The same bits for a single row, in a hundredth of the time; `None` where that cannot be."""
+        reader = market.one_rows.get(self.looks_at)
+        if reader is None:
+            if not set(self.features) <= set(market.features):
+                return None
+            numbers = {
+                pair: at
+                for at, pair in enumerate(
+                    dict.fromkeys(
+                        (feature, column.lag) for feature, column in zip(self.features, self.columns, strict=True)
+                    )
+                )
+            }
+            columns = [
+                numbers[feature, column.lag] + (len(numbers) if column.whose == "others" else 0)
+                for feature, column in zip(self.features, self.columns, strict=True)
+            ]
+            reader = market.one_rows[self.looks_at] = OneRow(self.symbols, tuple(numbers), np.array(columns, np.int64))
+        market.compute()
+        return reader.x(market.state, row)
 
     def _fill(self, market: Market, rows: Ints, x: Singles) -> None:
         seen: dict[tuple[Feature, int], Floats] = {}
@@ -143,7 +171,7 @@ class DirectionInputs(msgspec.Struct, frozen=True, dict=True):
             if key not in seen:
                 seen[key] = self._gathered(market, feature, rows - column.lag)
             values = seen[key]
-            x[:, :, at] = values if column.whose == "own" else _others(values)
+            x[:, :, at] = values if column.whose == "own" else others_mean(values)
 
     def _gathered(self, market: Market, feature: Feature, rows: Ints) -> Floats:
         """[n, symbol]; NaN for rows that are not held any more."""
@@ -154,17 +182,6 @@ class DirectionInputs(msgspec.Struct, frozen=True, dict=True):
             if stop > first:
                 out[held, at] = market.values(symbol, feature, first, stop)[rows[held] - first]
         return out
-
-
-def _others(values: Floats) -> Floats:
-    """Of each symbol the mean of the other symbols' values [n, symbol], added in their order."""
-    symbols = values.shape[1]
-    out = np.zeros_like(values)
-    for own in range(symbols):
-        for other in range(symbols):
-            if other != own:
-                out[:, own] += values[:, other]
-    return out / max(1, symbols - 1)
 
 
 def _rows_needed(feature: Feature) -> int:

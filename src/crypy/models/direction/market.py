@@ -20,6 +20,7 @@ from crypy.features.history import CandleHistory
 from crypy.features.state import State
 from crypy.features.store import FeatureStore
 from crypy.marketdata.bars import Bars
+from crypy.models.direction.one_row import OneRow
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,6 +36,8 @@ class Market:
         self.step_s = step_s
         self.state = State({symbol: CandleHistory(symbol, step_s, start_s) for symbol in self.symbols})
         self.start_s = start_s
+        # Where the columns of models lie, by what they look at: models that look at the same share what is read of a close.
+        self.one_rows: dict[str, OneRow] = {}
         self._store = FeatureStore(())
 
     @classmethod
@@ -100,6 +103,10 @@ class Market:
         with self._whole_or_not():
             for symbol in self.symbols:
                 self.state.raw[symbol].extend(bars[symbol])
+        self._store.compute(self.state)
+
+    def compute(self) -> None:
+        """See to it that what was wanted is computed up to the last row."""
         self._store.compute(self.state)
 
     def column(self, symbol: str, name: str, first: int, stop: int) -> Floats:

@@ -83,13 +83,11 @@ class DirectionNetwork:
     def ask(self, market: Market, rows: Ints) -> Probabilities:
         """See `Member`. Raises `SchemaMismatch` for another market, `DataError` for rows that it does not hold."""
         rows = np.asarray(rows, np.int64)
-        found = np.full((2, len(rows), len(self.symbols)), np.nan)
+        found = np.empty((len(rows), len(self.symbols), 2))
         for first in range(0, len(rows), _CHUNK):
             z, known = self.scaling.at(market, rows[first : first + _CHUNK])
-            for symbol in range(len(self.symbols)):
-                told = np.flatnonzero(known[:, symbol])
-                found[:, first + told, symbol] = self._perceptrons.chances(z[told, symbol], symbol).T
-        return Probabilities(found[0], found[1])
+            found[first : first + _CHUNK] = self._perceptrons.chances(z, known)
+        return Probabilities(found[:, :, 0], found[:, :, 1])
 
     def save(self, path: Path) -> None:
         """Write the artefact's folder. Raises `DataError` when `path` is something else."""

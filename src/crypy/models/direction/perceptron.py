@@ -81,17 +81,29 @@ class Perceptrons:
         self._sizes: Ints = np.array(layer_sizes(settings, inputs), np.int64)
         self._symbols = len(inputs.symbols) if settings.shared else 0
         self._odd = np.append(inputs.odd, np.zeros(self._symbols, np.bool_))
+        self._marks = np.stack([symbol_marks(symbol, self._symbols) for symbol in range(self._symbols)] or [[]])
         self._mirrored = settings.mirrored
 
-    def chances(self, z: Singles, symbol: int) -> Floats:
-        """p_up and p_down [n, 2] of one symbol (by its index) at scaled inputs z [n, width]."""
-        out = np.zeros((len(z), 2))
+    def chances(self, z: Singles, known: Bools) -> Floats:
+        """p_up and p_down [n, symbol, 2] at scaled inputs z [n, symbol, width]; NaN where they are not `known` [n, symbol]."""
+        out = np.full((*known.shape, 2), np.nan)
         if self._symbols:
-            z = np.concatenate(
-                [z, np.broadcast_to(symbol_marks(symbol, self._symbols), (len(z), self._symbols))], axis=1
-            )
-        weights = self._weights[0 if self._symbols else symbol]
-        fill_chances(np.ascontiguousarray(z), weights, self._sizes, self._odd, self._mirrored, out)
+            # All symbols are rows of one pass.
+            width = z.shape[2]
+            marked = np.empty((*known.shape, width + self._symbols), np.float32)
+            marked[:, :, :width] = z
+            marked[:, :, width:] = self._marks
+            out[known] = self._of(marked[known], 0)
+        else:
+            for symbol in range(known.shape[1]):
+                told = known[:, symbol]
+                out[told, symbol] = self._of(z[told, symbol], symbol)
+        return out
+
+    def _of(self, z: Singles, network: int) -> Floats:
+        """[row, 2] of one network at z [row, width]."""
+        out = np.zeros((len(z), 2))
+        fill_chances(z, self._weights[network], self._sizes, self._odd, self._mirrored, out)
         return out
 
 
