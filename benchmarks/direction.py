@@ -2,50 +2,68 @@
 
 Each model is the network as it is trained by default (its columns, an ensemble of four, both symbols) with weights of its own. The peers serve the same
 columns in a loop: by the numba kernel, as `crypy forecast run` does, and by a compiled JAX call for each. The close has the minute of two coins appended and all columns computed before
-the models are asked; the page's snapshot has 8 reports of 60 candles.
+the models are asked. The whole close is what `crypy forecast run` does behind a minute: the four networks that are shipped, situations, pattern memory, weights,
+calibration and records, with what was learned from the last close; a close of one timeframe is every minute's, one of all four the full hour's. The page's
+snapshot has 8 reports of 60 candles.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from benchmarks.results import Row
+from benchmarks.results import Row, Spread
 from benchmarks.timing import Latency, latencies_us, scaled
 from crypy.dashboard.feed import Feed
 from crypy.domain.events import Candle
+from crypy.forecasting.direction.predictor import Predictor
 from crypy.marketdata.bars import Bars
 from crypy.models.direction.inputs import DirectionInputs
+from crypy.models.direction.learner import Learner, LearnerSettings
 from crypy.models.direction.market import Market
+from crypy.models.direction.network import DirectionNetwork
 from crypy.models.direction.perceptron import Perceptrons, PerceptronSettings, perceptron_specs
+from crypy.models.direction.port import TIMEFRAMES_S, FlatRule
 from crypy.models.direction.scaling import ScaledInputs, scaling_specs
 from crypy.models.direction.serving_jax import ManyNetworks
+from crypy.models.direction.situation import Situations
 from crypy.testing.direction_reports import MadeUpDirections
 from crypy.training.direction.recipes import network_columns
+from crypy.training.registry import SHIPPED
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 COUNTS = (1, 10, 100, 1_000)
 MINUTES = 6_000
+COMING = 9_000
 ROUNDS = 3
 BUDGET_MS = 1_000.0
+ANSWER_MS = 1.0
+CLOSE_MS = 10.0
 _MS = 1e-3
 
 
 class Minutes:
     """Minutes of two coins that wander, and a market that takes one more at each close."""
 
-    def __init__(self, inputs: DirectionInputs) -> None:
-        rng, minutes = np.random.default_rng(1), MINUTES + 2_000
+    def __init__(self, inputs: DirectionInputs | None = None) -> None:
+        rng, minutes = np.random.default_rng(1), MINUTES + COMING
         self._bars = {symbol: _walk(symbol, rng, minutes) for symbol in SYMBOLS}
         self.market = Market.of({symbol: _first(one, MINUTES) for symbol, one in self._bars.items()})
-        self.market.want(inputs.wanted())
+        if inputs is not None:
+            self.market.want(inputs.wanted())
+
+    def candles(self) -> dict[str, Candle]:
+        """The next minute."""
+        return {symbol: _candle(one, self.market.rows) for symbol, one in self._bars.items()}
 
     def append(self) -> np.ndarray:
         """The next minute; its row."""
         row = self.market.rows
-        self.market.append({symbol: _candle(one, row) for symbol, one in self._bars.items()})
+        self.market.append(self.candles())
         return np.array([row], np.int64)
 
 
@@ -58,6 +76,8 @@ def measure(effort: float) -> list[Row]:
     rows: list[Row] = []
     for count in COUNTS:
         rows += _of_many(count, settings, inputs, minutes, x, scaled(2_000 // count, effort, 3))
+    rows += _of_asking(scaled(500, effort, 20))
+    rows += _of_closes(scaled(6_000, effort, 240))
     return [*rows, *_of_page(scaled(300, effort, 20))]
 
 
@@ -102,6 +122,72 @@ def _of_many(
             what=f"minute appended, {name} asked, p99", ours=found["close"].p99.times(_MS), unit="ms", budget=BUDGET_MS
         ),
     ]
+
+
+def _of_asking(calls: int) -> list[Row]:
+    """The four networks asked behind a minute that has been appended; JAX has the columns at hand."""
+    networks, minutes = [DirectionNetwork.load(path) for path in _shipped()], Minutes()
+    for one in networks:
+        one.prepare(minutes.market)
+    row = minutes.append()
+    many = [
+        (ManyNetworks.load([path]), one.inputs.x(minutes.market, row)[0])
+        for path, one in zip(_shipped(), networks, strict=True)
+    ]
+    for (compiled, x), one in zip(many, networks, strict=True):
+        np.testing.assert_allclose(compiled.chances(x)[0, 0], one.ask(minutes.market, row).p_up, atol=5e-6)
+
+    def append(_: int) -> None:
+        row[:] = minutes.append()
+
+    found = latencies_us(
+        {
+            "ours": lambda _: [one.ask(minutes.market, row) for one in networks],
+            "jax": lambda _: [compiled.chances(x) for compiled, x in many],
+        },
+        calls,
+        ROUNDS,
+        {"ours": append},
+    )
+    what, peer = "four shipped networks asked at a close", "compiled calls, columns at hand"
+    return [
+        _row(f"{what}, median", found["ours"], peer, found["jax"], ANSWER_MS),
+        Row(what=f"{what}, p99", ours=found["ours"].p99.times(_MS), unit="ms", peer=peer, theirs=found["jax"].p99.times(_MS)),
+    ]  # fmt: skip
+
+
+def _of_closes(closes: int) -> list[Row]:
+    """Whole closes, one after the other, as they come: those of one timeframe and those of all four apart."""
+    minutes = Minutes()
+    predictor = Predictor(
+        minutes.market,
+        {path.name: DirectionNetwork.load(path) for path in _shipped()},
+        {(symbol, timeframe_s): Learner(LearnerSettings()) for symbol in SYMBOLS for timeframe_s in TIMEFRAMES_S},
+        FlatRule(),
+        lambda: minutes.market.end_s * 1_000_000,
+        situation=Situations(TIMEFRAMES_S),
+    )
+    predictor.warm()
+    took: dict[int, list[int]] = {}
+    for _ in range(closes):
+        candles = minutes.candles()
+        began = time.perf_counter_ns()
+        close = predictor.close_minute(candles, 0)
+        ended = time.perf_counter_ns()
+        assert len(close.predictions) == len(close.facts)
+        took.setdefault(len(close.predictions) // len(SYMBOLS), []).append(ended - began)
+        predictor.settle()
+    rows: list[Row] = []
+    for timeframes, name in ((1, "one timeframe"), (len(TIMEFRAMES_S), "all four timeframes")):
+        parts = [part for part in np.array_split(np.array(took[timeframes]) / 1e6, ROUNDS) if len(part)]
+        for quantile, said in ((0.5, "median"), (0.99, "p99")):
+            ours = Spread.of([float(np.quantile(part, quantile)) for part in parts])
+            rows.append(Row(what=f"whole close of {name}, 2 coins, {said}", ours=ours, unit="ms", budget=CLOSE_MS))
+    return rows
+
+
+def _shipped() -> list[Path]:
+    return [SHIPPED / f"direction-{name}" for name in ("1m", "5m", "15m", "60m")]
 
 
 def _of_page(calls: int) -> list[Row]:

@@ -61,7 +61,8 @@ class Simulator:
 
     def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any]) -> None:
         self.process = process
-        self.control: str = ready["urls"]["control"]
+        self.urls: dict[str, str] = ready["urls"]
+        self.control = self.urls["control"]
 
     def tell(self, target: str, kind: str, **more: Any) -> None:
         body = json.dumps({"target": target, "kind": kind, **more}).encode()
@@ -70,9 +71,9 @@ class Simulator:
 
 
 @contextmanager
-def simulator(minutes: Path) -> Iterator[Simulator]:
+def simulator(minutes: Path, begins: str = "2025-01-03T00:00:00Z", speed: int = SPEED) -> Iterator[Simulator]:
     process = subprocess.Popen(
-        [*CRYPY, "simulator", "serve", "--minutes", str(minutes), "--from", "2025-01-03T00:00:00Z", "--speed", str(SPEED),
+        [*CRYPY, "simulator", "serve", "--minutes", str(minutes), "--from", begins, "--speed", str(speed),
          "--venues", "bybit", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=minutes,
     )  # fmt: skip
@@ -89,7 +90,7 @@ def simulator(minutes: Path) -> Iterator[Simulator]:
 class Forecaster:
     """`crypy forecast run` in a process of its own."""
 
-    def __init__(self, folder: Path, control: str, models: Path, *more: str) -> None:
+    def __init__(self, folder: Path, control: str, models: Path | str, *more: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [*CRYPY, "forecast", "run", "--json", "--simulator", control, "--models", str(models), "--dir", str(folder),
@@ -103,8 +104,10 @@ class Forecaster:
         return forecast_from(self.folder, "BTCUSDT", timeframe)
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate(timeout=30.0)
+        """At once; without effect on one that has ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate(timeout=30.0)
 
     def stop(self) -> dict[str, Any]:
         """End it by a signal; its summary."""

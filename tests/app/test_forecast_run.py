@@ -91,11 +91,12 @@ def test_page_terminal_and_loaded_modules_of_a_running_process(tmp_path: Path, m
     """Looked at in the running process itself: it holds nothing that trades."""
     folder = tmp_path / "forecast"
     program = (
-        "import json, sys\nfrom pathlib import Path\nfrom crypy.app.forecast.run import RunOptions, run_forecast\n"
+        "import gc, json, sys\nfrom pathlib import Path\nfrom crypy.app.forecast.run import RunOptions, run_forecast\n"
         "options = RunOptions(models=(sys.argv[1],), folder=Path(sys.argv[2]), for_s=8.0, port=0, terminal_port=0, simulator=sys.argv[3],\n"
         "    data_dir=Path(sys.argv[4]), all_candles=True)\n"
-        "summary = run_forecast(options, lambda one: None)\n"
-        "print(json.dumps({'summary': summary, 'modules': sorted(sys.modules)}))\n"
+        "kept = [gc.get_freeze_count()]\n"
+        "summary = run_forecast(options, lambda one: kept.append(gc.get_freeze_count()))\n"
+        "print(json.dumps({'summary': summary, 'modules': sorted(sys.modules), 'kept': kept}))\n"
     )
     with simulator(minutes) as venue:
         child = subprocess.Popen(
@@ -140,6 +141,8 @@ def test_page_terminal_and_loaded_modules_of_a_running_process(tmp_path: Path, m
         name for name in told["modules"] if name.startswith(trading) or ("venues" in name and "execution" in name)
     ] == []
     assert "jax" not in told["modules"], "tables of chances need no JAX"
+    assert told["kept"][0] == 0
+    assert min(told["kept"][1:]) > 50_000, "the collector passes over what the start has made"
 
 
 def test_mistakes_are_one_sentence_before_anything_is_done(tmp_path: Path, models: Path) -> None:

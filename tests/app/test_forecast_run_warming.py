@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "forecasting" / "direction"))
 from direction_kit import START_S, SYMBOLS, minute
 
+from crypy.app.forecast.bybit import minutes_since
 from crypy.app.forecast.lines import ForecastLines, forecast_line
 from crypy.app.forecast.warming import minutes_needed, rows_needed, warmth_of
 from crypy.domain.events import Candle
+from crypy.features.indicators import LogReturn
 from crypy.features.indicators.ewm_deviation import EwmDeviation
 from crypy.features.indicators.ratio import Ratio
-from crypy.features.indicators import LogReturn
 from crypy.forecasting.direction.records import PredictionRecord
 
 TIMEFRAMES_S = (60, 300)
@@ -71,6 +73,24 @@ def test_symbols_that_end_apart_are_cut_where_both_are() -> None:
     minutes = {"BTCUSDT": had(0, 100)["BTCUSDT"], "ETHUSDT": had(0, 99)["ETHUSDT"]}
     warmth = warmth_of(minutes, TIMEFRAMES_S, {})
     assert [row["BTCUSDT"] for row in warmth.rows] == [minute(98)]
+
+
+async def test_symbols_that_are_answered_apart_begin_together() -> None:
+    """A venue whose clock goes on between two answers: asked for the last minutes, the second symbol would begin later."""
+
+    class Venue:
+        category = "spot"
+        number = 100
+
+        async def candles(self, symbol: str, interval_s: int, start_us: int, end_us: int) -> tuple[Candle, ...]:
+            self.number += 1
+            first, stop = (-(-(edge_us // 1_000_000 - START_S) // interval_s) for edge_us in (start_us, end_us))
+            return had(first, min(stop, self.number))[symbol]
+
+    found = await minutes_since(cast(Any, Venue()), SYMBOLS, START_S + 60, START_S + 6_030)
+    assert {symbol: (one[0], one[-1]) for symbol, one in found.items()} == {
+        "BTCUSDT": (minute(1), minute(100)), "ETHUSDT": (minute(1, "ETHUSDT"), minute(100, "ETHUSDT"))
+    }  # fmt: skip
 
 
 def test_so_many_minutes_are_fetched_as_features_and_absence_need() -> None:

@@ -6,6 +6,7 @@ It is opened by its own agent once everything else runs: what it lacks or cannot
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -69,6 +70,7 @@ class Directions:
 
     async def close(self) -> None:
         """Let go of files and sockets."""
+        gc.unfreeze()
         await self._holding.aclose()
 
     async def _forecast(self, context: AgentContext) -> None:
@@ -85,6 +87,9 @@ class Directions:
             transport = await taken.enter_async_context(NetTransport(self._road.clock))
             process = await open_process(self._chosen, self._road, transport, recorder, self._data_dir)
             process.be_flat(self._flat)
+            # Opening makes so much that lasts that the collector would look through all of the process soon after: a sixth of a second in which no
+            # price is read. It leaves alone what is there now.
+            gc.freeze()
             self._holding = taken.pop_all()
         log.info("forecast.running", dir=str(self._folder), page="", symbols=self._chosen.symbols)
         return process

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from direction_kit import START_S, SYMBOLS, Momentum, Now, minute, predictor_of, row
+from numpy.typing import NDArray
 
 from crypy.domain.errors import ConfigError, DataError
 from crypy.domain.events import Candle
@@ -18,8 +19,9 @@ from crypy.forecasting.direction.predictor import Close, Predictor
 from crypy.forecasting.direction.records import PredictionRecord
 from crypy.marketdata.candle_fold import candles_of
 from crypy.marketdata.intervals import Interval
+from crypy.models.direction.market import Market
 from crypy.models.direction.online import Answer
-from crypy.models.direction.port import FlatRule
+from crypy.models.direction.port import FlatRule, Probabilities
 
 
 class Order:
@@ -72,6 +74,23 @@ def test_every_timeframe_that_ends_is_forecast_for_every_symbol() -> None:
     assert one.horizon_s == 60
     assert 0.0 < one.p_up + one.p_down <= 1.0
     assert (one.model, one.version) == ("momentum-60", "1")
+
+
+def test_what_an_answer_takes_is_told_in_the_time_of_the_wall_however_fast_the_clock_runs() -> None:
+    now = Now()
+
+    class Slow(Momentum):
+        def ask(self, market: Market, rows: NDArray[np.int64]) -> Probabilities:
+            now.now_us += 600_000
+            return super().ask(market, rows)
+
+    predictor = predictor_of(now, (60,), members={"slow:1": Slow(60)}, speed=60.0)
+    drive(predictor, now, range(1))
+    arrived_us = now.at_close(1, 0.3)
+    close = predictor.close_minute(row(1), arrived_us)
+    assert [one.latency_us for one in close.predictions] == [10_000, 10_000]
+    assert close.took_us == 10_000
+    assert close.predictions[0].made_us == arrived_us + 600_000
 
 
 def test_an_answer_stands_before_the_fact_of_its_close_is_learned() -> None:

@@ -18,7 +18,10 @@ from crypy.models.direction.loading import load_member
 from crypy.models.direction.market import Market
 from crypy.training.registry import SHIPPED, Registry
 
-NAMES = {"direction-1m": 60, "direction-5m": 300, "direction-15m": 900, "direction-60m": 3_600}
+NAMES = {
+    "direction-1m": 60, "direction-5m": 300, "direction-15m": 900, "direction-60m": 3_600,
+    "direction-logistic-5m": 300, "direction-logistic-15m": 900, "direction-logistic-60m": 3_600,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -26,7 +29,8 @@ def test_a_shipped_model_is_small_and_knows_where_its_data_end(name: str) -> Non
     folder = SHIPPED / name
     assert sum(path.stat().st_size for path in folder.iterdir()) < 300_000
     card = read_card(folder)
-    assert (card.kind, card.task, card.runtime) == ("direction-network", "direction", "numpy")
+    kind = "direction-logistic" if "logistic" in name else "direction-network"
+    assert (card.kind, card.task, card.runtime) == (kind, "direction", "numpy")
     assert (card.schema.symbols, card.schema.base_step_s) == (SYMBOLS, NAMES[name])
     # What lies behind is left for judging.
     assert card.fit_end_s == parse_time_us("2025-07-01") // US_PER_S
@@ -36,7 +40,7 @@ def test_a_shipped_model_is_small_and_knows_where_its_data_end(name: str) -> Non
 def test_the_registry_has_them_and_stages_have_nothing_to_do_with_them(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     for name, timeframe_s in NAMES.items():
-        (found,) = registry.direction_members(SYMBOLS, timeframe_s)
+        (found,) = (one for one in registry.direction_members(SYMBOLS, timeframe_s) if one.name == name)
         assert (found.ref, found.is_shipped, found.stages) == (f"{name}:0", True, {})
         assert registry.load_member(found).timeframe_s == timeframe_s
     assert [one.ref for one in registry.deployed("live")] == ["minutes:0"]

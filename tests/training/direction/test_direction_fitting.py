@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from crypy.models.direction.market import Market
 from crypy.models.direction.network import DirectionNetwork
 from crypy.models.direction.plain import moves
 from crypy.training.direction.examples import EMBARGO_S, Examples, cut_of, data_fingerprint, log_losses, spread_over
+from crypy.training.direction.fitting import fit_ensemble
+from crypy.training.direction.folds import Folds, Span
 from crypy.training.direction.logistic_fitting import logistic
 from crypy.training.direction.recipes import (
     candle_columns,
@@ -252,6 +255,35 @@ def test_timeframes_that_learn_together_are_as_if_each_had_been_asked_for_alone(
     assert [one.timeframe_s for one in both] == [3_600, 300]
     rows = market.rows_ending(300)
     assert both[1].ask(market, rows).p_up.tobytes() == alone.ask(market, rows).p_up.tobytes()
+
+
+@pytest.mark.slow
+def test_a_walk_forward_trains_what_timeframes_share_once_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    market = Market.of(planted(3_000))
+    options = {"columns": COLUMNS, "network": {"hidden": [4], "members": 1}, "trainer": {"epochs": 1, "batch": 256}}
+    span = Span(START_S + 30 * 3_600, START_S + 50 * 3_600)
+    kind = direction_kind("direction-network")
+    trained: list[str] = []
+
+    def counted(*given: Any) -> Any:
+        trained.append(given[-1])
+        return fit_ensemble(*given)
+
+    monkeypatch.setattr("crypy.training.direction.network_fitting.fit_ensemble", counted)
+    together = Folds.fitted_together(
+        "network",
+        lambda end_s: kind.fit_all()(FitRange(market, SYMBOLS, START_S, end_s), (300, 900, 3_600), **options),
+        span,
+        2,
+        3_600,
+    )
+    assert len(trained) == 2
+    alone = Folds.fitted(
+        "network", lambda end_s: kind.fit_function()(market, SYMBOLS, 900, START_S, end_s, **options), span, 2, 3_600
+    )
+    assert len(trained) == 4
+    rows = span.rows(market, 900)
+    assert together[900].ask(market, rows).p_up.tobytes() == alone.ask(market, rows).p_up.tobytes()
 
 
 def test_too_short_a_range_is_said() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from crypy.domain.errors import ConfigError, StateError
 from crypy.domain.times import DAY_S
 from crypy.marketdata.bars import Bars
-from crypy.models.direction.kinds import direction_kind
+from crypy.models.direction.kinds import FitRange, direction_kind
 from crypy.models.direction.market import Market
 from crypy.models.direction.online import Answer
-from crypy.models.direction.port import FlatRule, Probabilities
+from crypy.models.direction.port import FlatRule, Member, Probabilities
 from crypy.training.direction.baselines import MAKERS, constant, last, logistic
 from crypy.training.direction.folds import Folds, Span, fold_edges
 from crypy.training.direction.judging import baseline_calls, common, decided, member_calls, online_calls
@@ -107,6 +107,34 @@ def test_each_fold_is_fitted_on_what_ended_an_embargo_before_it_and_asked_only_i
     assert np.unique(told.p_up[closes >= START_S + 14 * 3_600]) == pytest.approx([0.3])
     early = walked.ask(minutes, np.array([4], np.int64))
     assert np.isnan(early.p_up).all()
+
+
+def test_timeframes_fitted_together_are_fitted_once_a_fold_and_each_is_as_if_fitted_alone() -> None:
+    held = {symbol: bars(symbol, 6 * 1_440, seed) for seed, symbol in enumerate(("A", "B"))}
+    minutes, span = Market.of(held), Span(START_S + 3 * DAY_S, START_S + 6 * DAY_S)
+    kind = direction_kind("direction-last")
+    ends: list[int] = []
+
+    def fit(end_s: int) -> Iterator[Member]:
+        ends.append(end_s)
+        return kind.fit_all()(FitRange(minutes, ("A", "B"), START_S, end_s), (300, 900, 3_600))
+
+    together = Folds.fitted_together("last", fit, span, 3, 3_600)
+    assert ends == [START_S + days * DAY_S - 3_600 for days in (3, 4, 5)]
+    assert list(together) == [300, 900, 3_600]
+    for timeframe_s, member in together.items():
+        alone = Folds.fitted(
+            "last",
+            lambda end_s, each_s=timeframe_s: kind.fit_function()(minutes, ("A", "B"), each_s, START_S, end_s),
+            span,
+            3,
+            3_600,
+        )
+        rows = span.rows(minutes, timeframe_s)
+        assert (member.name, member.timeframe_s) == ("last", timeframe_s)
+        told, said = member.ask(minutes, rows), alone.ask(minutes, rows)
+        assert np.isfinite(told.p_up).all()
+        assert told.p_up.tobytes() + told.p_down.tobytes() == said.p_up.tobytes() + said.p_down.tobytes()
 
 
 def test_a_span_holds_closes_whose_next_candle_ends_inside() -> None:

@@ -18,7 +18,7 @@ from crypy.domain.errors import ConfigError
 from crypy.domain.times import DAY_S, US_PER_S, iso, parse_time_us
 from crypy.forecasting.direction.records import TIMEFRAMES
 from crypy.models.direction.inputs import DirectionInputs
-from crypy.models.direction.kinds import direction_kind, direction_kinds
+from crypy.models.direction.kinds import FitRange, direction_kind, direction_kinds
 from crypy.models.direction.learner import Learner
 from crypy.models.direction.market import Market
 from crypy.models.direction.port import Member
@@ -78,8 +78,8 @@ def judge_models(
         one.member.prepare(market)
     with _counted(asked, named, kinds, market, models_folder(place.data_dir)) as scores:
         for kind in kinds:
-            for timeframe_s in asked.timeframes_s:
-                members[timeframe_s][kind] = _walked(kind, market, timeframe_s, asked, told)
+            for timeframe_s, member in _walked(kind, market, asked, told).items():
+                members[timeframe_s][kind] = member
         fit_end_s = asked.start_s if kinds else max(one.fit_end_s for one in named)
         warm_s = max(0, min(LEARNT_DAYS * DAY_S, asked.start_s - fit_end_s))
         parts: list[Asked] = []
@@ -122,18 +122,19 @@ def _parts(
     return out
 
 
-def _walked(kind: str, market: Market, timeframe_s: int, asked: JudgeAsked, told: Callable[[str], None]) -> Member:
-    """The kind fitted anew for each fold, purged by an embargo of a day."""
-    fit = direction_kind(kind).fit_function()
-    folds = Folds.fitted(
+def _walked(kind: str, market: Market, asked: JudgeAsked, told: Callable[[str], None]) -> dict[int, Folds]:
+    """The kind fitted anew for each fold, purged by an embargo of a day, by timeframe."""
+    fit = direction_kind(kind).fit_all()
+    folds = Folds.fitted_together(
         f"{kind} ({asked.folds} folds)",
-        lambda end_s: fit(market, asked.symbols, timeframe_s, market.start_s, end_s),
+        lambda end_s: fit(FitRange(market, asked.symbols, market.start_s, end_s), asked.timeframes_s),
         Span(asked.start_s, asked.end_s),
         asked.folds,
         DAY_S,
         told,
     )
-    folds.prepare(market)
+    for member in folds.values():
+        member.prepare(market)
     return folds
 
 

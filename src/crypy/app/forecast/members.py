@@ -55,7 +55,7 @@ def members_of(
         elif Path(name).is_dir():
             found += [_of_folder(folder) for folder in _artefacts(Path(name))]
         else:
-            found.append(_of_version(registry, registry.find(name)))
+            found.append(_of_version(registry, _of_directions(registry.find(name))))
     chosen = [one for one in found if one.member.timeframe_s in timeframes_s and set(one.member.symbols) <= set(known)]
     twice = {one.name for one in chosen if [each.name for each in chosen].count(one.name) > 1}
     if twice:
@@ -66,6 +66,14 @@ def members_of(
             f" {', '.join(str(each) for each in timeframes_s)} s; `crypy forecast train` fits some"
         )
     return chosen
+
+
+def _of_directions(one: ModelVersion) -> ModelVersion:
+    if one.task != "direction":
+        raise ConfigError(
+            f"{one.ref} forecasts distributions of returns; write {DENSITY}{one.ref} to ask it for directions"
+        )
+    return one
 
 
 def _of_version(registry: Registry, one: ModelVersion) -> NamedMember:

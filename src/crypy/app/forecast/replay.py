@@ -27,7 +27,7 @@ from crypy.forecasting.direction.replay_checks import Check, check_plausible, ch
 from crypy.forecasting.direction.replaying import Recipe, Replayed, common_time, cut, replay
 from crypy.marketdata.bars import Bars
 from crypy.marketdata.trade_locks import only_one
-from crypy.models.direction.kinds import direction_kind, direction_kinds
+from crypy.models.direction.kinds import FitRange, direction_kind, direction_kinds
 from crypy.models.direction.learner import Learner
 from crypy.models.direction.market import Market
 from crypy.models.direction.port import Member
@@ -195,20 +195,17 @@ def _members(
     market = Market.of(bars)
     out: dict[str, Member] = {}
     for kind in kinds:
-        fit = direction_kind(kind).fit_function()
-        for timeframe_s in asked.timeframes_s:
-            name = f"{kind} {TIMEFRAMES[timeframe_s]}"
-            # Unless something overlaps, an hour is as good as a day of embargo: an example's candle ends by the end of its part.
-            out[name] = Folds.fitted(
-                name,
-                lambda end_s, timeframe_s=timeframe_s, fit=fit: fit(
-                    market, asked.symbols, timeframe_s, asked.start_s, end_s
-                ),
-                span,
-                folds,
-                max(3_600, timeframe_s),
-                told,
-            )
+        fit = direction_kind(kind).fit_all()
+        # Unless something overlaps, an hour is as good as a day of embargo: an example's candle ends by the end of its part.
+        fitted = Folds.fitted_together(
+            kind,
+            lambda end_s, fit=fit: fit(FitRange(market, asked.symbols, asked.start_s, end_s), asked.timeframes_s),
+            span,
+            folds,
+            max(3_600, *asked.timeframes_s),
+            told,
+        )
+        out |= {f"{kind} {TIMEFRAMES[timeframe_s]}": member for timeframe_s, member in fitted.items()}
     return out
 
 

@@ -148,17 +148,11 @@ class DirectionInputs(msgspec.Struct, frozen=True, dict=True):
         if reader is None:
             if not set(self.features) <= set(market.features):
                 return None
-            numbers = {
-                pair: at
-                for at, pair in enumerate(
-                    dict.fromkeys(
-                        (feature, column.lag) for feature, column in zip(self.features, self.columns, strict=True)
-                    )
-                )
-            }
+            keys = [(feature, column.lag) for feature, column in zip(self.features, self.columns, strict=True)]
+            numbers = {key: at for at, key in enumerate(dict.fromkeys(keys))}
             columns = [
-                numbers[feature, column.lag] + (len(numbers) if column.whose == "others" else 0)
-                for feature, column in zip(self.features, self.columns, strict=True)
+                numbers[key] + (len(numbers) if column.whose == "others" else 0)
+                for key, column in zip(keys, self.columns, strict=True)
             ]
             reader = market.one_rows[self.looks_at] = OneRow(self.symbols, tuple(numbers), np.array(columns, np.int64))
         market.compute()

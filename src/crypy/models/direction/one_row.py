@@ -41,19 +41,19 @@ class OneRow:
         self._oldest = max((lag for _, lag in numbers), default=0)
         self._layout = -1
         self._lying: list[list[_Lying]] = []
-        self._moment = (-1, -1, -1, -1, -1)
+        self._moment = (-1, -1)
         self._read_x: Singles = np.zeros((1, len(self._symbols), 0), np.float32)
         self._read_known: Bools = np.zeros((1, len(self._symbols)), np.bool_)
 
     def x(self, state: State, row: int) -> tuple[Singles, Bools] | None:
         """As `DirectionInputs.x` at one row, in arrays of the caller's own; `None` where some number is older than the rows held. The features have been
         computed up to the last row."""
-        history = state.raw[self._symbols[0]]
-        if row - self._oldest < history.first_row:
+        if row - self._oldest < state.raw[self._symbols[0]].first_row:
             return None
-        moment = row, history.rows, history.first_row, state.turn, state.layout
+        # What a row says changes only where rows are taken back: a supposed minute, or one put right.
+        moment = row, state.turn
         if self._moment != moment:
-            self._moment = (-1, -1, -1, -1, -1)
+            self._moment = (-1, -1)
             self._read_x, self._read_known = _told_of(self._gathered(state, row), self._columns)
             self._moment = moment
         return self._read_x.copy(), self._read_known.copy()

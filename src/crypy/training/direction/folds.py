@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,8 +14,9 @@ from crypy.models.direction.market import Market
 from crypy.models.direction.port import Member, Probabilities
 from crypy.training.direction.calls import Ints
 
-# Fits a member on what has ended by a second; the minutes after it are not to be looked at.
+# Fits a member, or one for each of some timeframes, on what has ended by a second; the minutes after it are not to be looked at.
 FitUntil = Callable[[int], Member]
+FitAllUntil = Callable[[int], Iterable[Member]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,22 @@ class Folds:
         told: Callable[[str], None] = lambda _: None,
     ) -> Folds:
         """Fit `folds` members, each on what ended `embargo_s` before its part of the span. Raises `ConfigError` for a span too short."""
-        edges = fold_edges(span, folds)
-        parts: list[tuple[int, Member]] = []
-        for begin_s, end_s in pairwise(edges):
-            told(f"{name}: fitted up to {_day(begin_s - embargo_s)}, judged {_day(begin_s)} to {_day(end_s)}")
-            parts.append((begin_s, fit(begin_s - embargo_s)))
+        ((_, parts),) = _parts_fitted(name, lambda end_s: [fit(end_s)], span, folds, embargo_s, told).items()
         return cls(name, parts)
+
+    @classmethod
+    def fitted_together(
+        cls,
+        name: str,
+        fit: FitAllUntil,
+        span: Span,
+        folds: int,
+        embargo_s: int,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> dict[int, Folds]:
+        """As `fitted` for several timeframes, by `timeframe_s`: each fold is fitted once for all of them, so that what they learn together is learned once."""
+        fitted = _parts_fitted(name, fit, span, folds, embargo_s, told)
+        return {timeframe_s: cls(name, parts) for timeframe_s, parts in fitted.items()}
 
     @property
     def name(self) -> str:
@@ -88,6 +99,18 @@ class Folds:
                 told = member.ask(market, rows[mine])
                 found[0, mine], found[1, mine] = told.p_up, told.p_down
         return Probabilities(found[0], found[1])
+
+
+def _parts_fitted(
+    name: str, fit: FitAllUntil, span: Span, folds: int, embargo_s: int, told: Callable[[str], None]
+) -> dict[int, list[tuple[int, Member]]]:
+    """What `Folds` is made of, by timeframe."""
+    parts: dict[int, list[tuple[int, Member]]] = {}
+    for begin_s, end_s in pairwise(fold_edges(span, folds)):
+        told(f"{name}: fitted up to {_day(begin_s - embargo_s)}, judged {_day(begin_s)} to {_day(end_s)}")
+        for member in fit(begin_s - embargo_s):
+            parts.setdefault(member.timeframe_s, []).append((begin_s, member))
+    return parts
 
 
 def fold_edges(span: Span, folds: int) -> tuple[int, ...]:

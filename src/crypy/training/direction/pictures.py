@@ -49,14 +49,16 @@ def risk_coverage(evaluation: DirectionEvaluation) -> Picture:
     symbols, timeframes = _axes(evaluation)
     figure, axes = grid(symbols, timeframes, height_in=2.4)
     best = 0.0
-    legend = axes[0][0]
+    legend, labels = axes[0][0], _labels(evaluation)
     for part, one in _cells(evaluation, symbols, timeframes, axes):
-        for index, (name, score) in enumerate({evaluation.model: part.score, **part.others}.items()):
+        for name, score in {evaluation.model: part.score, **part.others}.items():
+            label = _label(name)
             shares = [each.percent for each in score.risk_coverage]
-            one.plot(shares, [100 * each.accuracy for each in score.risk_coverage], label=name, **line_style(index))
+            accuracy = [100 * each.accuracy for each in score.risk_coverage]
+            one.plot(shares, accuracy, label=label, **line_style(labels.index(label)))
         line_at(one, 50.0)
         one.set_xlim(102, 3)
-        legend = one
+        legend = max(legend, one, key=_lines)
         best = max(best, part.score.top.get("10", 0.0))
     for line in axes:
         line[0].set_ylabel("sign right, %")
@@ -77,17 +79,18 @@ def cumulative_gain(evaluation: DirectionEvaluation) -> Picture:
     symbols, timeframes = _axes(evaluation)
     figure, axes = grid(symbols, timeframes, height_in=2.4)
     total = 0.0
-    legend = axes[0][0]
+    legend, labels = axes[0][0], _labels(evaluation)
     for part, one in _cells(evaluation, symbols, timeframes, axes):
-        for index, (name, score) in enumerate({evaluation.model: part.score, **part.others}.items()):
+        for name, score in {evaluation.model: part.score, **part.others}.items():
             if score.course is None:
                 continue
+            label = _label(name)
             times: Any = np.array(score.course.end_s, "datetime64[s]")  # matplotlib's types know no dates
-            style: dict[str, Any] = {**line_style(index), "marker": ""}
-            one.plot(times, np.cumsum(score.course.gain), label=name, **style)
+            style: dict[str, Any] = {**line_style(labels.index(label)), "marker": ""}
+            one.plot(times, np.cumsum(score.course.gain), label=label, **style)
         line_at(one, 0.0)
         one.tick_params(axis="x", rotation=30)
-        legend = one
+        legend = max(legend, one, key=_lines)
         total += 0.0 if part.score.course is None else sum(part.score.course.gain)
     for line in axes:
         line[0].set_ylabel("gain so far, nats")
@@ -124,6 +127,21 @@ def by_hour(evaluation: DirectionEvaluation) -> Picture:
         f"Mean gain of {evaluation.model} by hour of the day, for {len(evaluation.parts)} series.",
         figure,
     )
+
+
+def _label(name: str) -> str:
+    """A model without the digits of its artefact: it has another one in each timeframe, and one colour in all panels."""
+    return name.partition(":")[0]
+
+
+def _labels(evaluation: DirectionEvaluation) -> list[str]:
+    """All labels of the pictures, in the order of their colours."""
+    names = (name for part in evaluation.parts for name in (evaluation.model, *part.others))
+    return list(dict.fromkeys(_label(name) for name in names))
+
+
+def _lines(axes: Axes) -> int:
+    return len(axes.get_lines())
 
 
 def _axes(evaluation: DirectionEvaluation) -> tuple[list[str], list[str]]:
