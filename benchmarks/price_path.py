@@ -112,7 +112,7 @@ async def path(calls: int) -> dict[str, Latency]:
         # The clock only matters to the parts that wait, and none of them is run.
         road = Road(
             cast(SimClock, clock), 1.0, True, SYMBOLS, "aggTrade", "http://a", "http://b", "ws://c", "http://d", "http://e",
-            "ws://f", None, None,
+            "ws://f", "", "", None, None,
         )  # fmt: skip
         data = DataSide(Settings(), road, world, wire, nexus, manager.on_close, manager.references.seed)  # type: ignore[arg-type]
         feeding = asyncio.create_task(data.run_feed(cast(AgentContext, _Context())))

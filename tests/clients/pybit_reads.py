@@ -28,13 +28,14 @@ def main(rest: str, stream: str, count: int) -> None:
         session.get_kline(category="spot", symbol="NOPEUSDT", interval=1)
     except InvalidRequestError as refused:
         told["refused"] = {"code": refused.status_code, "words": refused.message}
-    candles, trades, enough = [], [], threading.Event()
+    candles, trades, enough, heard = [], [], threading.Event(), threading.Event()
 
     def look() -> None:
         if sum(row["confirm"] for row in candles) >= count and len(trades) >= count:
             enough.set()
 
     def on_candle(message: dict) -> None:
+        heard.set()
         candles.extend(message["data"])
         look()
 
@@ -42,9 +43,16 @@ def main(rest: str, stream: str, count: int) -> None:
         trades.extend(message["data"])
         look()
 
-    socket = unified_trading.WebSocket(testnet=False, channel_type="spot")
-    socket.kline_stream(interval=1, symbol="BTCUSDT", callback=on_candle)
-    socket.trade_stream(symbol="BTCUSDT", callback=on_trade)
+    # pybit sends a subscription before it notes it down, and hangs up on a venue that is near enough to answer in between: then it is asked again.
+    for _ in range(10):
+        candles.clear()
+        trades.clear()
+        socket = unified_trading.WebSocket(testnet=False, channel_type="spot")
+        socket.kline_stream(interval=1, symbol="BTCUSDT", callback=on_candle)
+        socket.trade_stream(symbol="BTCUSDT", callback=on_trade)
+        if heard.wait(5):
+            break
+        socket.exit()
     if not enough.wait(60):
         sys.exit(f"{len(candles)} candles and {len(trades)} trades in a minute")
     socket.exit()

@@ -22,8 +22,8 @@ from typing import ParamSpec, TypeVar, cast
 # rows are asked at once. It has to be said before numba is there.
 os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")
 
-import numba  # noqa: E402
-from numba.core import config  # noqa: E402
+import numba
+from numba.core import config
 
 P = ParamSpec("P")
 R = TypeVar("R")

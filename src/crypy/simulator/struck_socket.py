@@ -104,3 +104,5 @@ class StruckSocket(WSListener):
             head = bytes([0x81, 127]) + size.to_bytes(8, "big")
         raw.write(head + data[: size // 2])
         raw.close()
+        # Until all is flushed the line takes more, and would make the torn frame whole with it.
+        self._transport = None

@@ -25,12 +25,12 @@ from crypy.forecasting.direction.replay_checks import (
     check_time,
 )
 from crypy.forecasting.direction.replaying import Recipe, Replayed, cut, replay
-from crypy.models.direction.situation import Situations
 from crypy.marketdata.bars import Bars
 from crypy.models.direction.learner import Learner, LearnerSettings
 from crypy.models.direction.market import Market
 from crypy.models.direction.patterns import PatternSettings
 from crypy.models.direction.port import FlatRule, Probabilities
+from crypy.models.direction.situation import Situations
 from crypy.training.direction.calls import Calls, up_given_move
 from crypy.training.direction.evaluation import Asked, evaluate
 
