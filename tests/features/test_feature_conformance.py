@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
@@ -32,6 +33,13 @@ def whole(feature: Feature) -> np.ndarray:
 def test_there_is_an_example_of_every_indicator() -> None:
     assert {kind_of(type(feature)) for feature in EXAMPLES} == set(CATALOGUE)
     assert len(CATALOGUE) == len(indicators.__all__)
+
+
+@pytest.mark.parametrize("kind", CATALOGUE.values(), ids=CATALOGUE)
+def test_an_indicator_extends_only_what_is_abstract_and_overrides_none_of_it(kind: type[Feature]) -> None:
+    families = [base for base in kind.__mro__[1:] if issubclass(base, Feature) and base is not Feature]
+    assert all(inspect.isabstract(base) for base in families)
+    assert not vars(kind).keys() & {name for base in families for name in vars(base) if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("feature", EXAMPLES, ids=lambda feature: feature.name)

@@ -166,9 +166,9 @@ async def test_after_a_restart_no_candle_is_forecast_twice_and_what_was_missed_i
         for number in range(10):
             await run.closes(number)
         await run.written()
-        learned = bytes(run.service._learners["BTCUSDT", 60].kept())
+        learned = bytes(run.service._writing.learners["BTCUSDT", 60].kept())
     async with live(tmp_path, begin=10) as run:
-        assert bytes(run.service._learners["BTCUSDT", 60].kept()) == learned
+        assert bytes(run.service._writing.learners["BTCUSDT", 60].kept()) == learned
         await run.written()
         assert told(tmp_path) == list(range(1, 10)), "begun again in the same minute: nothing is said twice"
     # Away from minute 10 to 17, back in the middle of minute 18.
@@ -197,7 +197,7 @@ async def test_the_fact_of_a_forecast_made_before_the_kill_is_learned_after_it(t
             await run.closes(number)
         await run.written()
     async with live(tmp_path, begin=14) as run:
-        waiting = run.service._learners["BTCUSDT", 60]
+        waiting = run.service._writing.learners["BTCUSDT", 60]
         await run.closes(14)
         await run.written()
     async with live(tmp_path / "whole") as run:
@@ -205,7 +205,7 @@ async def test_the_fact_of_a_forecast_made_before_the_kill_is_learned_after_it(t
             await run.closes(number)
         run.service.predictor.close_minute(row(10), run.clock.now_us() + 60_000_000)
         run.service.predictor.settle()
-        whole = run.service._learners["BTCUSDT", 60]
+        whole = run.service._writing.learners["BTCUSDT", 60]
     assert waiting._ups.log_ratios == whole._ups.log_ratios
 
 

@@ -73,8 +73,10 @@ def evaluate_files(folder: Path, chosen: Chosen, settings: Settings) -> Directio
         )
         for key, one in series.items()
     ]  # fmt: skip
-    models = dict.fromkeys(name for one in series.values() for name in one.models)
-    return evaluate(", ".join(models), asked)
+    models = list(dict.fromkeys(name for one in series.values() for name in one.models))
+    if len(models) == 1:
+        return evaluate(models[0], asked)
+    return evaluate("recorded", asked, [f"made by {', '.join(models)}"])
 
 
 def read_series(folder: Path, chosen: Chosen) -> dict[Key, Series]:

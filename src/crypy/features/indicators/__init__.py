@@ -1,4 +1,4 @@
-"""Indicators: one feature to a file."""
+"""Indicators: one feature to a file, and in `families` what some of them share."""
 
 from crypy.features.indicators.absolute import Absolute
 from crypy.features.indicators.body import Body

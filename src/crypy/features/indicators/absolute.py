@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfOne
 from crypy.features.indicators.units import unit_of
 from crypy.features.kernels.elementwise import ABSOLUTE, fold_single
 
@@ -15,14 +15,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Absolute(Feature):
+class Absolute(OfOne):
     """|of|."""
-
-    of: Source
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of,)
 
     @property
     def unit(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfOne
 from crypy.features.indicators.units import unit_of
 from crypy.features.kernels.elementwise import CLIP, fold_single
 from crypy.features.parameters import number
@@ -16,16 +16,11 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Clip(Feature):
+class Clip(OfOne):
     """`of`, but at least `low` and at most `high`."""
 
-    of: Source
     low: float = number(-3.0)
     high: float = number(3.0)
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of,)
 
     @property
     def unit(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfOne
 from crypy.features.kernels.elementwise import DECAY, fold_single
 from crypy.features.parameters import positive
 
@@ -15,15 +15,10 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Decay(Feature):
+class Decay(OfOne):
     """exp(-of / scale): 1 at 0, towards 0 for what is large; a negative number counts as 0."""
 
-    of: Source
     scale: float = positive(1.0)
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of,)
 
     @property
     def unit(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfOne
 from crypy.features.indicators.units import unit_of
 from crypy.features.kernels.ring import fold_lagged
 from crypy.features.parameters import whole
@@ -16,15 +16,10 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Lagged(Feature):
+class Lagged(OfOne):
     """`of` as it was `lag` rows before."""
 
-    of: Source
     lag: int = whole(1)
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of,)
 
     @property
     def warm_up(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfOne
 from crypy.features.kernels.elementwise import LOG, fold_single
 from crypy.features.parameters import positive
 
@@ -15,15 +15,10 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Log(Feature):
+class Log(OfOne):
     """log(of + plus); a negative number counts as 0."""
 
-    of: Source
     plus: float = positive(1e-12)
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of,)
 
     @property
     def unit(self) -> str:

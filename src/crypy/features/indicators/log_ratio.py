@@ -7,22 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfTwo
 from crypy.features.kernels.elementwise import LOG_RATIO, fold_pair
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LogRatio(Feature):
+class LogRatio(OfTwo):
     """log(of / by); 0 where one of them is not above 0."""
-
-    of: Source
-    by: Source
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of, self.by)
 
     @property
     def unit(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfTwo
 from crypy.features.indicators.units import unit_of
 from crypy.features.kernels.elementwise import PRODUCT, fold_pair
 
@@ -15,15 +15,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Product(Feature):
+class Product(OfTwo):
     """of * by."""
-
-    of: Source
-    by: Source
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of, self.by)
 
     @property
     def unit(self) -> str:

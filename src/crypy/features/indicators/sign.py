@@ -7,21 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypy.features.feature import Feature, Source
+from crypy.features.indicators.families import OfOne
 from crypy.features.kernels.elementwise import SIGN, fold_single
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sign(Feature):
+class Sign(OfOne):
     """1 above 0, -1 below, else 0."""
-
-    of: Source
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:
-        return (self.of,)
 
     @property
     def unit(self) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 from crypy.domain.errors import ConfigError
 from crypy.domain.events import Candle
 from crypy.domain.times import US_PER_S, iso
-from crypy.forecasting.direction.predictor import KEEP, Close, LearnerPort, Pair, Predictor, Situation, Skipped
+from crypy.forecasting.direction.ports import LearnerPort, Situation
+from crypy.forecasting.direction.predictor import KEEP, Close, Pair, Predictor, Skipped
 from crypy.forecasting.direction.records import CandleRecord, FactRecord, PredictionRecord
 from crypy.marketdata.bars import Bars
 from crypy.models.direction.market import Market

@@ -7,8 +7,6 @@ Files are written, and facts learned, by a task behind it. What the disk does no
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -18,23 +16,20 @@ from crypy.domain.events import Candle
 from crypy.domain.ports import Clock
 from crypy.domain.reports import DirectionReport
 from crypy.domain.times import US_PER_MS, US_PER_S, iso
-from crypy.forecasting.direction.keeping import Keeping, Learned
+from crypy.forecasting.direction.keeping import Keeping
 from crypy.forecasting.direction.minutes import MINUTE_US, Minutes
-from crypy.forecasting.direction.predictor import Close, Predictor
+from crypy.forecasting.direction.predictor import Close, Pair, Predictor
 from crypy.forecasting.direction.recorder import Recorder, RecorderStatus
-from crypy.forecasting.direction.records import SECONDS, TIMEFRAMES, PredictionRecord
+from crypy.forecasting.direction.records import TIMEFRAMES, PredictionRecord
 from crypy.forecasting.direction.standing import Standings
-from crypy.forecasting.direction.tallies import Counts, Latency
+from crypy.forecasting.direction.tallies import Latency, Tallies
+from crypy.forecasting.direction.writing import Writing
 from crypy.models.direction.learner import Learner
 from crypy.runtime.agent import AgentContext
 from crypy.runtime.deadlines import done_within, end
 
 log = structlog.get_logger()
 
-Pair = tuple[str, int]
-
-_LATENCIES: Final = 100_000
-_MS_PER_S: Final = US_PER_S // US_PER_MS
 # The clock's time between two tries of a disk that takes nothing, while no candle closes.
 _AGAIN_S: Final = 5.0
 
@@ -60,14 +55,11 @@ class DirectionService:
         tell: Callable[[PredictionRecord], object] = lambda _: None,
     ) -> None:
         self.predictor = predictor
-        self.counts = Counts()
-        self.skips: Counter[str] = Counter()
-        self._learners = learners
-        self._recorder = recorder
-        self._keeping = keeping
+        self._tallies = Tallies()
+        self.counts = self._tallies.counts
+        self.skips = self._tallies.skips
+        self._writing = Writing(learners, recorder, keeping, recorded or {}, tell)
         self._clock = clock
-        self._tell = tell
-        self._recorded = {kind: dict(known) for kind, known in (recorded or {}).items()}
         self._intra_us = round(intra_s * US_PER_S)
         self._intra_due_us = 0
         self._running: dict[str, Candle] = {}
@@ -75,14 +67,8 @@ class DirectionService:
         self._minutes = Minutes(market.symbols, market.end_s * US_PER_S, round(wait_s * US_PER_S))
         self._standings = Standings(market.symbols, (TIMEFRAMES[one] for one in predictor.members))
         self._late: dict[tuple[str, int], Candle] = {}
-        self._changed: set[Pair] = set()
-        self._latencies: deque[int] = deque(maxlen=_LATENCIES)
-        self._took: deque[int] = deque(maxlen=_LATENCIES)
-        self._told: list[PredictionRecord] = []
         self._wake = asyncio.Event()
-        self._writing = threading.Lock()
         self._settled = True
-        self._problem = ""
 
     @property
     def known(self) -> dict[Pair, int]:
@@ -139,44 +125,36 @@ class DirectionService:
 
     def latency(self) -> Latency:
         """From a candle's arrival to the answer, over the last hundred thousand forecasts."""
-        return Latency.of(self._latencies)
+        return self._tallies.latency()
 
     def close_time(self) -> Latency:
         """What a close takes from the minute's last candle to the answers of all models, symbols and timeframes, over the last hundred thousand closes."""
-        return Latency.of(self._took)
+        return self._tallies.close_time()
 
     def files(self) -> RecorderStatus:
         """What was written and what waits."""
-        return self._recorder.status()
+        return self._writing.files()
 
     def reports(self) -> tuple[DirectionReport, ...]:
         """Every symbol and timeframe, for the page."""
-        notes = {(symbol, TIMEFRAMES[timeframe_s]): self._note(timeframe_s) for symbol, timeframe_s in self._pairs()}
+        timeframes = {TIMEFRAMES[timeframe_s]: self._note(timeframe_s) for timeframe_s in self.predictor.members}
+        notes = {(symbol, name): note for symbol in self._minutes.symbols for name, note in timeframes.items()}
         return self._standings.reports(notes)
 
     def status(self) -> dict[str, str]:
         """What the terminal shows."""
-        latency, files, market = self.latency(), self._recorder.status(), self.predictor.market
-        took = self.close_time()
+        files, market = self._writing.files(), self.predictor.market
         return {
             "last minute": iso((market.end_s - 60) * US_PER_S) if market.rows else "none",
             "models": str(sum(len(group) for group in self.predictor.members.values())),
-            "forecasts": str(self.counts.predictions),
-            "skipped": ", ".join(f"{count} x {reason}" for reason, count in self.skips.most_common(3)) or "none",
-            "facts": str(self.counts.facts),
-            "gaps": f"{self.counts.gaps} missing, {self.counts.late} came late, {self.counts.corrections} corrected",
-            "latency": f"p50 {latency.p50 / 1e3:.1f} ms, p99 {latency.p99 / 1e3:.1f} ms from arrival to answer",
-            "time per close": f"p50 {took.p50 / 1e3:.2f} ms, p99 {took.p99 / 1e3:.2f} ms",
+            **self._tallies.status(),
             "lines": f"{files.written} written, {files.waiting} waiting, {files.lost} lost",
             "faults": "; ".join(self.faults()) or "none",
         }
 
     def faults(self) -> list[str]:
         """A sentence for each thing that does not work now."""
-        files = self._recorder.status()
-        lost = f"{files.lost} lines could not be kept and are lost" if files.lost else ""
-        told = (self._problem, lost, *self.predictor.faults.values())
-        return [fault for fault in told if fault]
+        return [*self._writing.faults(), *self.predictor.faults.values()]
 
     # ---- in the call of the feed
 
@@ -193,41 +171,23 @@ class DirectionService:
         self._running.clear()
         faults = dict(self.predictor.faults)
         close = self.predictor.close_minute(candles, arrived_us)
-        self.counts.minutes += 1
-        self._took.append(close.took_us)
-        self._told += close.predictions
-        for one in close.predictions:
-            self._latencies.append(one.latency_us)
-        for one in close.skipped:
-            self.skips[one.reason] += 1
-        self.counts.skipped += len(close.skipped)
-        for name, fault in self.predictor.faults.items():
-            self.counts.errors += 1
-            if name not in faults:
-                log.error("forecast.member_failed", member=name, error=fault)
-        self._changed.update((one.symbol, SECONDS[one.timeframe]) for one in (*close.predictions, *close.facts))
+        self._tallies.take_close(close)
+        self._count_faults(faults)
+        self._writing.learns_from(close)
         self._keep(close)
 
-    def _keep(self, close: Close) -> None:
-        candles = [
-            one
-            for one in close.candles
-            if one.corrected or self._is_new("candles", one.symbol, SECONDS[one.timeframe], one.ts_start)
-        ]
-        facts = [
-            one
-            for one in close.facts
-            if one.corrected or self._is_new("facts", one.symbol, SECONDS[one.timeframe], one.candle_ts)
-        ]
-        self.counts.candles += len(candles)
-        self.counts.facts += len(facts)
-        self.counts.predictions += len(close.predictions)
-        self._standings.take(candles, facts, close.predictions)
-        self._recorder.add((*close.predictions, *candles, *facts))
+    def _count_faults(self, before: Mapping[str, str]) -> None:
+        """An error for each member that did not answer; one that answered until now is logged."""
+        for name, fault in self.predictor.faults.items():
+            self.counts.errors += 1
+            if name not in before:
+                log.error("forecast.member_failed", member=name, error=fault)
 
-    def _is_new(self, kind: str, symbol: str, timeframe_s: int, start_ms: int) -> bool:
-        """Whether a line is not in the files yet; those before the first recorded minute are nobody's."""
-        return start_ms > self._recorded.get(kind, {}).get((symbol, timeframe_s), -1)
+    def _keep(self, close: Close) -> None:
+        new = self._writing.unrecorded(close)
+        self._tallies.take_lines(new)
+        self._standings.take(new.candles, new.facts, new.predictions)
+        self._writing.add(new.predictions, new.candles, new.facts)
 
     def _on_running(self, candle: Candle, now_us: int) -> None:
         self._running[candle.symbol] = candle
@@ -237,10 +197,9 @@ class DirectionService:
             return
         self._intra_due_us = now_us + self._intra_us
         made = self.predictor.intra({symbol: self._running.get(symbol) for symbol in market.symbols}, now_us)
-        self._told += made
         self.counts.intra += len(made)
         self._standings.take((), (), made)
-        self._recorder.add(made)
+        self._writing.add(made)
         self._rouse()
 
     def _rouse(self) -> None:
@@ -264,7 +223,7 @@ class DirectionService:
 
     async def _write_behind(self, context: AgentContext) -> None:
         while True:
-            if self._problem:
+            if self._writing.problem:
                 woken = asyncio.ensure_future(self._wake.wait())
                 try:
                     await done_within(context.clock, _AGAIN_S, woken)
@@ -276,7 +235,7 @@ class DirectionService:
             self._correct()
             self.predictor.settle()
             await self._save()
-            self._settled = not self._problem and not self._wake.is_set()
+            self._settled = not self._writing.problem and not self._wake.is_set()
             if faults := self.faults():
                 context.degrade("; ".join(faults))
             else:
@@ -288,32 +247,12 @@ class DirectionService:
         if not late:
             return
         close = self.predictor.correct(late)
-        self.counts.late += close.late
-        self.counts.corrections += close.corrected
+        self._tallies.take_correction(close)
         log.info("forecast.corrected", late=close.late, corrected=close.corrected, candles=len(close.candles))
         self._keep(close)
 
     async def _save(self) -> None:
-        """Write lines and what was learned; what could not be written is captured again the next time."""
-        changed, self._changed = self._changed, set()
-        told, self._told = self._told, []
-        end_s = self.predictor.market.end_s
-        states = [
-            self._keeping.capture(*pair, self._learners[pair], end_s) for pair in changed if pair in self._learners
-        ]
-        self._problem = await asyncio.to_thread(self._write, states, told)
-        if self._problem:
-            self._changed |= changed
-
-    def _write(self, states: list[Learned], told: list[PredictionRecord]) -> str:
-        """Lines first: a state never knows of a forecast that is not in the files. A write that a cancelled task left alone is waited for."""
-        with self._writing:
-            for one in told:
-                self._tell(one)
-            return self._recorder.flush().fault or self._keeping.save(states)
-
-    def _pairs(self) -> list[Pair]:
-        return [(symbol, timeframe_s) for symbol in self._minutes.symbols for timeframe_s in self.predictor.members]
+        await self._writing.save(self.predictor.market.end_s)
 
     def _note(self, timeframe_s: int) -> str:
         if not self.predictor.members[timeframe_s]:
