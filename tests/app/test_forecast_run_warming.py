@@ -14,7 +14,7 @@ from direction_kit import START_S, SYMBOLS, minute
 
 from crypy.app.forecast.bybit import minutes_since
 from crypy.app.forecast.lines import ForecastLines, forecast_line
-from crypy.app.forecast.warming import minutes_needed, rows_needed, warmth_of
+from crypy.app.forecast.warming import minutes_needed, warmth_of
 from crypy.domain.events import Candle
 from crypy.features.indicators import LogReturn
 from crypy.features.indicators.ewm_deviation import EwmDeviation
@@ -99,8 +99,8 @@ def test_so_many_minutes_are_fetched_as_features_and_absence_need() -> None:
     assert minutes_needed({"candles": last(50, 45)}, now_s, 1_440, 10_080) == 1_440 + 55 + 120
     assert minutes_needed({"candles": last(50, 45)}, now_s + 10**8, 1_440, 10_080) == 10_080
     slow = EwmDeviation(LogReturn(5), 60.0)
-    assert rows_needed([LogReturn(5)]) == 6
-    assert rows_needed([Ratio(LogReturn(1), slow), LogReturn(1)]) == slow.warm_up + 5
+    assert LogReturn(5).rows_needed == 6
+    assert Ratio(LogReturn(1), slow).rows_needed == slow.warm_up + 5
 
 
 def test_a_reader_that_goes_away_stops_no_forecast(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,12 @@ class Feature(ABC):
         """Fill `out` [row] for the next rows of `inputs` (each [row]), and carry `memory` [memory_size] on."""
 
     @property
+    def rows_needed(self) -> int:
+        """Rows of candles before the first value that means something: its own warm-up, behind those of the features it is made of."""
+        below = max((one.rows_needed for one in self.inputs if isinstance(one, Feature)), default=1)
+        return self.warm_up + below - 1
+
+    @property
     def name(self) -> str:
         """The feature with its parameters, as columns and reports show it: `log_return(lag=5)`."""
         given = (f"{one.name}={_told(getattr(self, one.name))}" for one in fields(self))

@@ -11,7 +11,7 @@ from crypy.app.forecast.bybit import BybitRoad, minutes_since
 from crypy.app.forecast.learning import flat_rule, learner_settings
 from crypy.app.forecast.members import NamedMember, members_of
 from crypy.app.forecast.process import ForecastProcess
-from crypy.app.forecast.warming import STEP_S, Pair, Warmth, minutes_needed, rows_needed, warmth_of
+from crypy.app.forecast.warming import STEP_S, Pair, Warmth, minutes_needed, warmth_of
 from crypy.app.settings import ForecastSettings
 from crypy.domain.ports import Transport
 from crypy.domain.times import US_PER_S, iso
@@ -125,4 +125,4 @@ def _looks_back(members: Iterable[Member], situation: Situations | None, symbols
         own = max(own, member.rows_needed if isinstance(member, _LooksBack) else 1)
     if situation is not None:
         situation.prepare(probe)
-    return max(own, rows_needed(probe.features))
+    return max([own, *(one.rows_needed for one in probe.features)])

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from crypy.domain.events import Candle
 from crypy.domain.times import US_PER_S
-from crypy.features.feature import Feature
 from crypy.forecasting.direction.facts import MS_PER_S
 from crypy.forecasting.direction.minute_rows import bars_of_minutes
 from crypy.marketdata.bars import Bars
@@ -46,17 +45,6 @@ def warmth_of(
     by_open = {symbol: {one.open_time_us // US_PER_S: one for one in had} for symbol, had in minutes.items()}
     rows = [{symbol: had.get(open_s) for symbol, had in by_open.items()} for open_s in range(split_s, end_s, STEP_S)]
     return Warmth(bars, rows, filled)
-
-
-def rows_needed(features: Iterable[Feature]) -> int:
-    """Minutes of history until features of features are warm."""
-    return max(
-        (
-            one.warm_up - 1 + rows_needed(below for below in one.inputs if isinstance(below, Feature))
-            for one in features
-        ),
-        default=1,
-    )
 
 
 def minutes_needed(recorded: Mapping[str, Mapping[Pair, int]], now_s: int, usual: int, most: int) -> int:

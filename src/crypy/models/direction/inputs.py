@@ -87,7 +87,7 @@ class DirectionInputs(msgspec.Struct, frozen=True, dict=True):
     def rows_needed(self) -> int:
         """Minutes of history until every column is warm."""
         return max(
-            (_rows_needed(one) + column.lag for one, column in zip(self.features, self.columns, strict=True)), default=1
+            (one.rows_needed + column.lag for one, column in zip(self.features, self.columns, strict=True)), default=1
         )
 
     @cached_property
@@ -176,9 +176,3 @@ class DirectionInputs(msgspec.Struct, frozen=True, dict=True):
             if stop > first:
                 out[held, at] = market.values(symbol, feature, first, stop)[rows[held] - first]
         return out
-
-
-def _rows_needed(feature: Feature) -> int:
-    """Rows of candles until a feature of features is warm."""
-    below = max((_rows_needed(one) for one in feature.inputs if isinstance(one, Feature)), default=1)
-    return feature.warm_up + below - 1
